@@ -1,0 +1,1 @@
+"""The operations manager for Superloop loop runs. Importing this package imports nothing else."""

@@ -1,0 +1,1 @@
+"""HTTP over the Unix socket: routes, peer identity, streaming. What the answers say is decided further in."""
