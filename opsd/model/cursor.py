@@ -1,0 +1,37 @@
+"""How far a loop's event log was ingested, and which file that is. Source: loop-core 3.5.
+
+The contract's seven members are kept correct; `stream` is ours and makes the cursor exact to the byte.
+"""
+
+import msgspec
+
+from opsd.model.runtime import Aware
+
+
+class Stream(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Identity of the log file and our position in it.
+
+    `fingerprint` is the sha256 of the first `fingerprint_bytes` (at most 4,096) bytes; `tail` is the crc32 of the up
+    to 4,096 bytes before `byte_offset`. `epoch` counts how often the log was found truncated or replaced.
+    """
+
+    device: int
+    inode: int
+    epoch: int
+    byte_offset: int
+    fingerprint: str
+    fingerprint_bytes: int
+    tail: int
+
+
+class Cursor(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """`cursor.json`. `event_line_offset` is the last consumed physical line, counted from 1; blank lines count."""
+
+    repo_path: str
+    loop_id: str
+    events_file: str
+    event_line_offset: int
+    event_line_count: int
+    updated_at: Aware
+    schema_version: str = "v1"
+    stream: Stream | None = None

@@ -1,0 +1,134 @@
+"""What a transport brought back about one loop: `Seen`, `Unreachable` or `Malformed`. Never an exception.
+
+The transport says what it found; whether that is good or bad is judged in `opsd.core`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from opsd.model.cursor import Stream
+from opsd.model.runtime import (
+    ActiveRun,
+    Approval,
+    EventLine,
+    Heartbeat,
+    LoopConfig,
+    Presence,
+    RateLimit,
+    RecoveryRequest,
+    RunSummary,
+    RuntimeState,
+)
+
+T = TypeVar("T")
+
+
+class Artifact(msgspec.Struct, Generic[T], frozen=True):
+    """One small file. While `settling` or `unreadable`, `value` is what was last readable, `since` when that began.
+
+    `problem` is one plain sentence naming the path, for `unreadable` only. `mtime` is the file's own, if it exists.
+    """
+
+    presence: Presence = Presence.ABSENT
+    value: T | None = None
+    since: datetime | None = None
+    problem: str | None = None
+    mtime: datetime | None = None
+
+
+class Artifacts(msgspec.Struct, frozen=True):
+    """The small files of one loop run at one look; not a consistent snapshot, since the runtime offers none."""
+
+    state: Artifact[RuntimeState] = Artifact()
+    active_run: Artifact[ActiveRun] = Artifact()
+    summary: Artifact[RunSummary] = Artifact()
+    approval: Artifact[Approval] = Artifact()
+    heartbeat: Artifact[Heartbeat] = Artifact()
+    config: Artifact[LoopConfig] = Artifact()
+    rate_limit: Artifact[RateLimit] = Artifact()
+    recovery: Artifact[RecoveryRequest] = Artifact()
+
+
+class ProcessSighting(StrEnum):
+    """What /proc says of the pid in `active-run.json`; `unknown` where this host cannot judge."""
+
+    ALIVE = "alive"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    NONE = "none"
+    """No `active-run.json`, or it names another loop: there is no process to ask about."""
+
+
+class QuarantinedLine(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """A line of the log that is no event. `offset` and `size_bytes` locate it; `head` is its first bytes, defused."""
+
+    line: int
+    offset: int
+    size_bytes: int
+    sha256: str
+    head: str
+    problem: str
+
+
+class StreamChange(StrEnum):
+    """Why ingestion started over: the log shrank, is another file, or our cursor was removed or reset."""
+
+    TRUNCATED = "stream_truncated"
+    REPLACED = "stream_replaced"
+    CURSOR_RESET = "cursor_reset"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The loop's artifacts at `at`, and the events after the cursor.
+
+    `lines[i]` is the physical line number of `events[i]`; `last_raw` the bytes of the last event's line.
+    `line_offset` is the last line consumed (events, blank and quarantined lines alike). `backlog_bytes` is what was
+    left unread because of the limits per pass: it is 0 when the picture is complete.
+    """
+
+    at: datetime
+    events: Sequence[EventLine]
+    lines: Sequence[int]
+    last_raw: bytes
+    line_offset: int
+    stream: Stream | None
+    artifacts: Artifacts
+    process: ProcessSighting
+    change: StreamChange | None = None
+    quarantined: Sequence[QuarantinedLine] = ()
+    backlog_bytes: int = 0
+    last_output_at: datetime | None = None
+
+
+class UnreachableCause(StrEnum):
+    """Where the way to the loop ended. The first two are local trouble, the rest is the service transport's."""
+
+    ARTIFACTS_MISSING = "artifacts_missing"
+    ARTIFACTS_UNREADABLE = "artifacts_unreadable"
+    SERVICE_REQUEST_FAILED = "service_request_failed"
+
+
+class Unreachable(msgspec.Struct, frozen=True):
+    """The loop could not be looked at. `failure_code` is the contract's (loop-core 5.3), `problem` our sentence."""
+
+    at: datetime
+    cause: UnreachableCause
+    failure_code: str
+    problem: str
+
+
+class Malformed(msgspec.Struct, frozen=True):
+    """An answer came and cannot be believed: wrong loop, unknown schema, garbage. `evidence` is its head, defused."""
+
+    at: datetime
+    failure_code: str
+    problem: str
+    evidence: str = ""
+
+
+Observation = Seen | Unreachable | Malformed

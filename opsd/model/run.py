@@ -1,0 +1,75 @@
+"""Everything held in memory about one loop, and where it is found. The fold of passes is `opsd.core.reconcile`."""
+
+from datetime import datetime
+
+import msgspec
+
+from opsd.model.cursor import Cursor
+from opsd.model.escalation import OpenEscalation
+from opsd.model.health import HealthDocument
+from opsd.model.heartbeat import Beat, HeartbeatDocument
+from opsd.model.ids import LoopId
+from opsd.model.lifecycle import Fold, Projection
+from opsd.model.observation import Artifacts
+from opsd.model.process import ProcessMemory
+from opsd.model.sequence import SequenceDocument
+from opsd.model.transport import TransportHealth, TransportMode
+
+
+class LoopRef(msgspec.Struct, frozen=True):
+    """Which loop, and how it is reached. `repo_path` is the absolute checkout whose `.superloop/` it writes."""
+
+    loop_id: LoopId
+    repo_path: str
+    transport: TransportMode = TransportMode.LOCAL
+    enabled: bool = True
+    fault: str | None = None
+    """The reason code for which this loop is listed but not managed (`loop_id_reserved`, ...)."""
+    fault_detail: str | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What the documents on disk last said, as far as it decides whether to write them again."""
+
+    state_digest: int = 0
+    health_digest: int = 0
+    sequence_digest: int = 0
+    heartbeat_digest: int = 0
+    transport_digest: int = 0
+    cursor_line: int = -1
+    at: datetime | None = None
+    """When a sample of telemetry and the documents were last written."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One supervised loop at one moment. A loop never looked at has only its `ref`.
+
+    `baselined` is false until the first successful look: what that look finds was there before us, and is recorded
+    rather than reported, except for what needs someone now.
+    """
+
+    ref: LoopRef
+    cursor: Cursor | None = None
+    fold: Fold = Fold()
+    artifacts: Artifacts = Artifacts()
+    process: ProcessMemory = ProcessMemory()
+    beat: Beat | None = None
+    projection: Projection | None = None
+    sequence: SequenceDocument | None = None
+    heartbeat: HeartbeatDocument | None = None
+    transport_health: TransportHealth | None = None
+    health: HealthDocument | None = None
+    open_escalations: tuple[OpenEscalation, ...] = ()
+    escalation_counts: dict[str, int] = {}
+    """How often each (category, condition, onset) stands in the journal: a later occurrence gets a new id."""
+    baselined: bool = False
+    backlog_bytes: int = 0
+    last_output_at: datetime | None = None
+    last_contact_at: datetime | None = None
+    last_raw: bytes = b""
+    phase_since: datetime | None = None
+    last_control_status: str | None = None
+    written: Written = Written()
+    revision: int = 0
+    """Grows by one with every pass whose outcome an operator could tell apart from the one before."""
