@@ -1,0 +1,112 @@
+"""What we need of the outside, on one screen: time, files, processes, threads, and the way to a loop.
+
+Each port has a real side and a test's side, held to the same contract tests. The file and process ports are synchronous
+and belong in a worker thread: `Offload` is how the supervisor gets there.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from opsd.model.cursor import Cursor
+from opsd.model.observation import Observation, ProcessSighting
+from opsd.model.run import LoopRef
+
+R = TypeVar("R")
+
+
+class Clock(Protocol):
+    """Wall time is for records and is aware UTC; monotonic seconds are for durations and deadlines."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep_until(self, monotonic_s: float) -> None: ...
+
+
+class FileStat(msgspec.Struct, frozen=True, gc=False):
+    """`kind` is `file`, `dir`, or `other` (FIFO, socket, device): only a `file` is ever opened for reading."""
+
+    kind: str
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+class Files(Protocol):
+    """The disk. Every method may raise OSError; nothing here interprets content.
+
+    Links are followed when reading (a checkout may lie behind one); whether a path may lead out of its root is the
+    caller's question, answered with `real`.
+    """
+
+    def stat(self, path: str) -> FileStat | None:
+        """None where nothing is there."""
+
+    def read(self, path: str, offset: int, size_bytes: int) -> tuple[FileStat, bytes]:
+        """Up to `size_bytes` from `offset`, with the stat of the very file read. Never blocks on a FIFO.
+
+        Raises:
+            FileNotFoundError: nothing there.
+            OSError (EINVAL): there, but no regular file.
+        """
+
+    def scan(self, path: str) -> list[tuple[str, str]]:
+        """(name, kind) of each entry, links followed; names that are not UTF-8 are left out."""
+
+    def real(self, path: str) -> str:
+        """The path with every link resolved."""
+
+    def make_dirs(self, path: str) -> None: ...
+
+    def append(self, path: str, data: bytes, *, sync: bool) -> None:
+        """All of `data` in one write at the file's end, creating it; flushed to the disk before return if `sync`.
+
+        Raises:
+            OSError: among others ENOSPC for a short write; what was written of it is cut off again.
+        """
+
+    def replace(self, path: str, data: bytes, *, sync: bool) -> None:
+        """Put `data` at `path` whole or not at all; with `sync` it survives a power cut once this returns."""
+
+    def truncate(self, path: str, size_bytes: int) -> None: ...
+
+    def rename(self, path: str, to: str) -> None:
+        """Move a file aside or rotate it; an existing target is replaced."""
+
+    def remove(self, path: str) -> None: ...
+
+
+class Processes(Protocol):
+    """Who runs on this host."""
+
+    def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
+        """Whether `pid` is a process that began no later than `begun_by` plus 2 s (a later one is another process)."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Look at `ref` for what follows `cursor`; None is a first look. `from_start` reads the log again from line 1."""
+
+    ref: LoopRef
+    cursor: Cursor | None
+    from_start: bool = False
+
+
+class Transport(Protocol):
+    """How loop runs are reached. Trouble is an answer (`Unreachable`, `Malformed`), not an exception."""
+
+    def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
+        """One observation per ask, in order; one bad loop never costs another its answer."""
+
+    def forget(self, ref: LoopRef) -> None:
+        """The loop is no longer supervised: drop what is held for it."""
+
+
+class Offload(Protocol):
+    """Runs blocking work in a worker thread, one call for a whole batch."""
+
+    async def run(self, work: Callable[[], R], /) -> R: ...
