@@ -1,0 +1,247 @@
+"""What travels over the control socket: requests and replies, records only, camelCase on the wire.
+
+The same records stand behind every output format of `opsctl`. How they are made is `opsd.core.view`; how they travel is
+`opsd.api`. Documents of the contract are carried as they are on disk.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from opsd.model.cursor import Cursor
+from opsd.model.escalation import OpenEscalation
+from opsd.model.health import Ages, Finding, HealthDocument, HealthStatus
+from opsd.model.lifecycle import Lifecycle, Phase
+from opsd.model.sequence import SequenceDocument
+from opsd.model.transport import TransportHealth
+
+API_VERSION = "v1"
+
+
+class Progress(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Where a run stands. `role_since` and `phase_since` are when it entered the role and the phase."""
+
+    run_id: str
+    iteration: int = 0
+    max_iterations: int | None = None
+    role: str | None = None
+    role_since: datetime | None = None
+    activity: str | None = None
+    phase_since: datetime | None = None
+    started_at: datetime | None = None
+
+
+class LoopSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """One row of the fleet. `observed_at` is the last contact; `ages` are relative to the reply's own `at`.
+
+    `fault` is why a listed loop is not managed. `health` is the contract's status, `overall_status` also counts our
+    own findings. `needs_human` is true where somebody has to decide or act.
+    """
+
+    loop_id: str
+    repo_path: str
+    transport: str
+    lifecycle: Lifecycle
+    phase: Phase
+    basis: str
+    health: HealthStatus
+    overall_status: HealthStatus
+    reason_codes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    needs_human: bool
+    progress: Progress
+    ages: Ages
+    revision: int
+    enabled: bool = True
+    fault: str | None = None
+    fault_detail: str | None = None
+    last_event_name: str | None = None
+    last_event_at: str | None = None
+    observed_at: datetime | None = None
+
+
+class PendingApproval(msgspec.Struct, frozen=True, rename="camel"):
+    """What waits to be approved: the candidate as the runtime recorded it."""
+
+    run_id: str | None
+    iteration: int | None
+    requested_at: str | None
+    promise_matched: bool | None
+    gates: dict[str, str] | None
+
+
+class LoopStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One loop in full."""
+
+    at: datetime
+    summary: LoopSummary
+    health: HealthDocument | None
+    sequence: SequenceDocument | None
+    transport: TransportHealth | None
+    cursor: Cursor | None
+    gates: dict[str, str] | None
+    stuck_streak: int | None
+    stuck_threshold: int | None
+    approval: PendingApproval | None
+    open_escalations: tuple[OpenEscalation, ...]
+    backlog_bytes: int
+    event_count: int
+    quarantined_count: int
+    liveness: str
+    pid: int | None
+
+
+class Subsystem(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """`age_s` is how long ago this part last finished its work, by the monotonic clock; `ok` whether that is in time."""
+
+    name: str
+    ok: bool
+    age_s: float | None
+    detail: str | None = None
+
+
+class DaemonStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Who answers. `start_id` is new with each start; feeds are resumable within one start."""
+
+    version: str
+    api_version: str
+    start_id: str
+    pid: int
+    started_at: datetime
+    home: str
+    registry: str
+    """`registry.v1.json` in force, or `discovery` where loops are found under the home's `.superloop/loops/`."""
+    findings: tuple[Finding, ...]
+    subsystems: tuple[Subsystem, ...]
+
+
+class FleetStatus(msgspec.Struct, frozen=True, rename="camel"):
+    at: datetime
+    daemon: DaemonStatus
+    loops: tuple[LoopSummary, ...]
+    seq: int
+    """Position in the feed that this picture corresponds to: watch from here to miss nothing."""
+
+
+class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One line of `GET /v1/watch`. Exactly one of the optional members is set, except that `hello` carries none of them.
+
+    `kind`: `hello` (first line), `loop` (a loop's new picture), `removed` (a loop left the fleet), `escalation`,
+    `lost` (the reader was too slow or asked for a position no longer held: a full picture follows), `live` (the picture
+    is complete, changes follow), `bye` (the daemon stops), `beat` (nothing happened lately).
+    """
+
+    kind: str
+    start_id: str
+    seq: int
+    at: datetime
+    loop: LoopSummary | None = None
+    removed: str | None = None
+    escalation: msgspec.Raw | None = None
+    lost: int | None = None
+
+
+class EventItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A line of the event log, as it stands, with its physical line number and the offset behind it."""
+
+    line: int
+    next_offset: int
+    raw: msgspec.Raw
+
+
+class EventPage(msgspec.Struct, frozen=True, rename="camel"):
+    """`epoch` and `next_offset` continue the reading; `restarted` is true where the log is another than at `epoch`."""
+
+    loop_id: str
+    epoch: int
+    items: tuple[EventItem, ...]
+    next_offset: int
+    next_line: int
+    more: bool
+    restarted: bool = False
+
+
+class LogPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A piece of a role's log. `text` is defused for a terminal; `available` lists what could have been asked for."""
+
+    loop_id: str
+    role: str
+    iteration: int
+    path: str
+    text: str
+    next_offset: int
+    size_bytes: int
+    available: tuple[str, ...]
+
+
+class RunItem(msgspec.Struct, frozen=True, rename="camel"):
+    run_id: str
+    ending: str
+    """`running` for the present run, else how it ended (`opsd.model.lifecycle.Ending`)."""
+    started_at: datetime | None
+    ended_at: datetime | None
+    iterations: int
+    max_iterations: int | None
+    detail: str | None
+    first_line: int
+
+
+class RunHistory(msgspec.Struct, frozen=True, rename="camel"):
+    at: datetime
+    loop_id: str
+    runs: tuple[RunItem, ...]
+
+
+class EscalationPage(msgspec.Struct, frozen=True, rename="camel"):
+    """Rows of `escalations.jsonl` as they stand, oldest first; `open` are the ids whose condition has not ended."""
+
+    at: datetime
+    rows: tuple[msgspec.Raw, ...]
+    open: tuple[str, ...]
+
+
+class Difference(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """`where` is a path such as `health.status`; `said` is what memory or disk holds, `recomputed` what the files give."""
+
+    holder: str
+    where: str
+    said: str
+    recomputed: str
+
+
+class Verification(msgspec.Struct, frozen=True, rename="camel"):
+    """A verdict recomputed from the runtime's files alone, and where memory or disk disagree with it."""
+
+    loop_id: str
+    ok: bool
+    events_read: int
+    differences: tuple[Difference, ...]
+    note: str | None = None
+
+
+class VerificationReport(msgspec.Struct, frozen=True, rename="camel"):
+    at: datetime
+    loops: tuple[Verification, ...]
+
+
+class ReconcileRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    from_start: bool = False
+
+
+class ReconcileReply(msgspec.Struct, frozen=True, rename="camel"):
+    at: datetime
+    trace_id: str
+    events_ingested: int
+    status: LoopStatus
+
+
+class ErrorBody(msgspec.Struct, frozen=True, rename="camel"):
+    code: str
+    message: str
+    details: dict[str, str] = {}
+
+
+class ErrorReply(msgspec.Struct, frozen=True, rename="camel"):
+    """Every answer that is not 2xx. Codes are stable; messages name what was wrong and the remedy."""
+
+    error: ErrorBody
