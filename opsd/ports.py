@@ -63,15 +63,20 @@ class Files(Protocol):
 
     def make_dirs(self, path: str) -> None: ...
 
-    def append(self, path: str, data: bytes, *, sync: bool) -> None:
-        """All of `data` in one write at the file's end, creating it; flushed to the disk before return if `sync`.
+    def append(self, path: str, data: bytes, *, sync: bool) -> int:
+        """All of `data` in one write at the file's end, creating it; the file's size afterwards.
+
+        With `sync` it is flushed to the disk before return, and so is the folder when the file is new.
 
         Raises:
-            OSError: among others ENOSPC for a short write; what was written of it is cut off again.
+            OSError: the disk is full (ENOSPC, a short write), the flush failed (EIO), ...; nothing of it stays.
         """
 
     def replace(self, path: str, data: bytes, *, sync: bool) -> None:
         """Put `data` at `path` whole or not at all; with `sync` it survives a power cut once this returns."""
+
+    def sync(self, path: str) -> None:
+        """Flush a file's content, or which names a folder has: many appends without `sync` can share one such end."""
 
     def truncate(self, path: str, size_bytes: int) -> None: ...
 
