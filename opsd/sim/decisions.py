@@ -1,0 +1,59 @@
+"""What `approve` writes: the decision into the request, the logs and the event. Pure. Source: runtime-artifacts 7.3.
+
+Nothing completes here: the next `run` of the loop takes the decision up (`opsd.sim.script`).
+"""
+
+import json
+from collections.abc import Iterator
+
+from opsd.sim import documents, events
+from opsd.sim.part import Part
+from opsd.sim.pen import Pen
+from opsd.sim.steps import Append, Document, Replace, Step
+from opsd.sim.tree import pretty
+
+
+def decision_script(
+    part: Part, request: Document, *, loop_id: str, by: str, note: str | None, reject: bool, start_s: float
+) -> Iterator[Step]:
+    """The steps of `approve` on a pending `request`, begun at wall time `start_s`."""
+    pen = Pen(part, start_s, salt=loop_id)
+    verdict, at = "rejected" if reject else "approved", pen.stamp()
+    folder = documents.folder(loop_id)
+    decision: Document = {"status": verdict, "by": by, "note": note, "at": at}
+    decided: Document = {
+        **request,
+        "status": verdict,
+        "decision": decision,
+        "decided_at": at,
+        "decided_by": by,
+        "decided_note": note,
+    }
+    yield pen.step(Replace(f"{folder}/approval.json", pretty(decided)))
+    asked = json.loads(json.dumps(request))
+    run_id, iteration = asked.get("run_id", "unknown"), asked.get("iteration", 1)
+    logged: Document = {
+        "timestamp": at,
+        "loop_id": loop_id,
+        "run_id": run_id,
+        "iteration": iteration,
+        "decision": verdict,
+        "by": by,
+        **({"note": note} if note else {}),
+        "approval_file": f"{folder}/approval.json",
+    }
+    yield from pen.log(f"{folder}/decisions.jsonl", logged)
+    text = f"## {at}: {verdict} by {by}\n\n{note or ''}\n\n"
+    yield pen.step(Append(f"{folder}/decisions.md", text))
+    pen.wait(0.1)
+    line = events.line(
+        at=pen.stamp(),
+        event="approval_decision",
+        loop_id=loop_id,
+        run_id=run_id,
+        iteration=iteration,
+        data=decision,
+        role="human",
+        status=verdict,
+    )
+    yield from pen.log(f"{folder}/events.jsonl", line)

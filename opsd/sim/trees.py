@@ -1,0 +1,90 @@
+"""A scenario's files at once: the tree a checkout would have at a named moment, without playing it.
+
+For tests and demos that need a state, not a life. Live runs are in `opsd.sim.runtime` and `opsd.sim.fleet`.
+"""
+
+import json
+import os
+from datetime import datetime
+
+from opsd.sim import documents
+from opsd.sim.part import Part, write_part
+from opsd.sim.scenarios import loops_of
+from opsd.sim.script import behaviour_for
+from opsd.sim.steps import Die, Exit, Mark, Rename, Step
+from opsd.sim.story import DEAD_PID, Stage, tell
+from opsd.sim.tree import MemoryTree, pretty
+
+
+def lay_down(
+    scenario: str,
+    repo: str | os.PathLike[str],
+    *,
+    at: datetime,
+    until: str | None = None,
+    loop_id: str = "demo-loop",
+    part: Part | None = None,
+    pid: int = DEAD_PID,
+) -> tuple[str, ...]:
+    """Write the tree that `scenario` leaves under `repo`, its last timestamp (and file time) being `at`.
+
+    `until` names an earlier moment: one of the recordings' steps (`pending` or `1-pending`, `still-pending`,
+    `approved`, `rejected`, `killed`, `cleared`, ...) or a mark inside a run (`running`: the implementer of iteration 1
+    is at work; `stalled`; `iteration-2`; `recovered`; `escalated`; `truncated`; `replaced`). `part` may set seed, role
+    times and iterations; its scenario is overridden. `pid` goes into `active-run.json`; by default no process has it.
+    Returns the ids of the checkout's loops. Also writes `config.json` and `.sim.json`, so that the simulated
+    `superloop.sh` can go on from here. Files of an earlier tree that this one lacks are left alone.
+
+    Raises:
+        ValueError: `at` is naive, the scenario is unknown, or it never comes to `until`.
+    """
+    if at.tzinfo is None:
+        raise ValueError(f"lay_down needs an aware time for `at`, got {at!r}")
+    path = os.path.abspath(repo)
+    cast = (part or Part())._replace(scenario=scenario)
+    # Nobody sees a moment of emptiness here, and without it the last write's stamp is the time of the write.
+    told = cast._replace(gap_s=0.0)
+    rehearsed_s = tell(told, MemoryTree(), Stage(path, loop_id, pid), start_s=0.0, until=until)
+
+    tree = MemoryTree()
+    written_s: dict[str, float] = {}
+
+    def moved(now_s: float, step: Step) -> None:
+        if isinstance(step.op, Rename):
+            written_s[step.op.to] = now_s
+        elif not isinstance(step.op, Mark | Exit | Die):
+            written_s[step.op.path] = now_s
+
+    start_s = at.timestamp() - rehearsed_s
+    tell(told, tree, Stage(path, loop_id, pid, moved), start_s=start_s, until=until)
+
+    loops = loops_of(scenario, loop_id)
+    tree.files[documents.CONFIG] = pretty(documents.config(loops, behaviour_for(cast)))
+    write_part(path, cast)
+    for name, text in tree.files.items():
+        _write(os.path.join(path, name), text, written_s.get(name, start_s))
+    return loops
+
+
+def _write(path: str, text: str, modified_s: float) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.utime(path, (modified_s, modified_s))
+
+
+def lay_down_config(repo: str | os.PathLike[str], loop_id: str, part: Part) -> tuple[str, ...]:
+    """Make a checkout that has not run yet: `config.json` and `.sim.json` only. Returns its loops' ids."""
+    path = os.path.abspath(repo)
+    loops = loops_of(part.scenario, loop_id)
+    os.makedirs(os.path.join(path, ".superloop"), exist_ok=True)
+    with open(os.path.join(path, documents.CONFIG), "w", encoding="utf-8") as file:
+        file.write(pretty(documents.config(loops, behaviour_for(part))))
+    write_part(path, part)
+    return loops
+
+
+def loops_in(repo: str) -> tuple[str, ...]:
+    """The loop ids of a checkout's `config.json`, in order. Raises FileNotFoundError without one."""
+    with open(os.path.join(repo, documents.CONFIG), encoding="utf-8") as file:
+        return tuple(loop["id"] for loop in json.load(file)["loops"])
