@@ -92,7 +92,7 @@ class LoopStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Subsystem(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """`age_s` is how long ago this part last finished its work, by the monotonic clock; `ok` whether that is in time."""
+    """`age_s` is how long ago this part last finished its work, by the monotonic clock; `ok`: that is in time."""
 
     name: str
     ok: bool
@@ -110,7 +110,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, rename="camel"):
     started_at: datetime
     home: str
     registry: str
-    """`registry.v1.json` in force, or `discovery` where loops are found under the home's `.superloop/loops/`."""
+    """The registry file in force, or `discovery` where loops are found under the home's `.superloop/loops/`."""
     findings: tuple[Finding, ...]
     subsystems: tuple[Subsystem, ...]
 
@@ -124,7 +124,7 @@ class FleetStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One line of `GET /v1/watch`. Exactly one of the optional members is set, except that `hello` carries none of them.
+    """One line of `GET /v1/watch`. At most one of the optional members is set.
 
     `kind`: `hello` (first line), `loop` (a loop's new picture), `removed` (a loop left the fleet), `escalation`,
     `lost` (the reader was too slow or asked for a position no longer held: a full picture follows), `live` (the picture
@@ -193,7 +193,7 @@ class RunHistory(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EscalationPage(msgspec.Struct, frozen=True, rename="camel"):
-    """Rows of `escalations.jsonl` as they stand, oldest first; `open` are the ids whose condition has not ended."""
+    """Rows of `escalations.jsonl` as they stand, oldest first; `open` are the ids of conditions that last."""
 
     at: datetime
     rows: tuple[msgspec.Raw, ...]
@@ -201,7 +201,7 @@ class EscalationPage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Difference(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """`where` is a path such as `health.status`; `said` is what memory or disk holds, `recomputed` what the files give."""
+    """`where` is a path such as `health.status`; `said` is what `holder` (memory or disk) has of it."""
 
     holder: str
     where: str

@@ -83,6 +83,14 @@ class StreamChange(StrEnum):
     CURSOR_RESET = "cursor_reset"
 
 
+class StreamNote(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """That the log was found truncated or replaced (or our cursor reset), when, and in favour of which epoch."""
+
+    change: StreamChange
+    at: datetime
+    epoch: int
+
+
 class Seen(msgspec.Struct, frozen=True):
     """The loop's artifacts at `at`, and the events after the cursor.
 

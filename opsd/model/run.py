@@ -10,7 +10,7 @@ from opsd.model.health import HealthDocument
 from opsd.model.heartbeat import Beat, HeartbeatDocument
 from opsd.model.ids import LoopId
 from opsd.model.lifecycle import Fold, Projection
-from opsd.model.observation import Artifacts
+from opsd.model.observation import Artifacts, StreamNote, UnreachableCause
 from opsd.model.process import ProcessMemory
 from opsd.model.sequence import SequenceDocument
 from opsd.model.transport import TransportHealth, TransportMode
@@ -42,6 +42,15 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     """When a sample of telemetry and the documents were last written."""
 
 
+class Ingest(msgspec.Struct, frozen=True, gc=False):
+    """How this pass's look went. `failure_code` is the contract's, `cause` ours, `problem` one plain sentence."""
+
+    ok: bool = True
+    failure_code: str | None = None
+    cause: UnreachableCause | None = None
+    problem: str | None = None
+
+
 class Run(msgspec.Struct, frozen=True):
     """One supervised loop at one moment. A loop never looked at has only its `ref`.
 
@@ -64,7 +73,13 @@ class Run(msgspec.Struct, frozen=True):
     escalation_counts: dict[str, int] = {}
     """How often each (category, condition, onset) stands in the journal: a later occurrence gets a new id."""
     baselined: bool = False
+    rebuild: Fold | None = None
+    """A replay under way: the fold that replaces `fold` once it has caught up with the log."""
     backlog_bytes: int = 0
+    backlog_since: datetime | None = None
+    stream_note: StreamNote | None = None
+    quarantined_at: datetime | None = None
+    """When a bad line of the log was last set aside."""
     last_output_at: datetime | None = None
     last_contact_at: datetime | None = None
     last_raw: bytes = b""

@@ -5,9 +5,11 @@
 
 import msgspec
 
+from opsd.model.envelopes import LoopRunEvent
 from opsd.model.health import Ages, HealthDocument
 from opsd.model.heartbeat import Beat
 from opsd.model.lifecycle import DivergenceFlags, Fold, Lifecycle, Phase, Transition
+from opsd.model.observation import StreamNote
 from opsd.model.process import ProcessMemory
 from opsd.model.runtime import Aware, Stuck
 from opsd.model.sequence import SequenceDocument
@@ -58,7 +60,7 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel"):
     snapshot_file: str | None
     events_file: str | None
     snapshot_envelope: SnapshotGist
-    last_event_envelope: msgspec.Raw
+    last_event_envelope: LoopRunEvent | None
 
 
 class Trace(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -72,6 +74,8 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
     process: ProcessMemory
     beat: Beat | None = None
     phase_since: Aware | None = None
+    stream_note: StreamNote | None = None
+    quarantined_at: Aware | None = None
 
 
 class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
