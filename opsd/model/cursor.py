@@ -3,9 +3,14 @@
 The contract's seven members are kept correct; `stream` is ours and makes the cursor exact to the byte.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from opsd.model.runtime import Aware
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""Refused when read back negative: the file is within an operator's reach."""
 
 
 class Stream(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -18,9 +23,9 @@ class Stream(msgspec.Struct, frozen=True, rename="camel", gc=False):
     device: int
     inode: int
     epoch: int
-    byte_offset: int
+    byte_offset: Count
     fingerprint: str
-    fingerprint_bytes: int
+    fingerprint_bytes: Count
     tail: int
 
 
@@ -30,8 +35,8 @@ class Cursor(msgspec.Struct, frozen=True, rename="camel", gc=False):
     repo_path: str
     loop_id: str
     events_file: str
-    event_line_offset: int
-    event_line_count: int
+    event_line_offset: Count
+    event_line_count: Count
     updated_at: Aware
     schema_version: str = "v1"
     stream: Stream | None = None

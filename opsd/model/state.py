@@ -79,7 +79,7 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
-    """`state.json`."""
+    """`state.json`. A projection made by its command alone has no `health`, `trace` and `sequence`."""
 
     generated_at: Aware
     source: Source
@@ -89,9 +89,9 @@ class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
     cursor: CursorPosition
     divergence: Divergence
     evidence: Evidence
-    health: HealthDocument
-    trace: Trace
-    sequence: SequenceDocument | None
+    health: HealthDocument | msgspec.UnsetType = msgspec.UNSET
+    trace: Trace | msgspec.UnsetType = msgspec.UNSET
+    sequence: SequenceDocument | msgspec.UnsetType | None = msgspec.UNSET
     memory: Memory | None = None
     phase: Phase = Phase.UNKNOWN
     basis: str = ""
