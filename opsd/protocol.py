@@ -5,6 +5,7 @@ The same records stand behind every output format of `opsctl`. How they are made
 """
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -12,6 +13,7 @@ from opsd.model.cursor import Cursor
 from opsd.model.escalation import OpenEscalation
 from opsd.model.health import Ages, Finding, HealthDocument, HealthStatus
 from opsd.model.lifecycle import Lifecycle, Phase
+from opsd.model.runtime import Aware
 from opsd.model.sequence import SequenceDocument
 from opsd.model.transport import TransportHealth
 
@@ -222,6 +224,81 @@ class Verification(msgspec.Struct, frozen=True, rename="camel"):
 class VerificationReport(msgspec.Struct, frozen=True, rename="camel"):
     at: datetime
     loops: tuple[Verification, ...]
+
+
+class VersionReply(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Who answers: the daemon's version, and the API it speaks."""
+
+    version: str
+    api_version: str
+    start_id: str
+    pid: int
+    started_at: datetime
+
+
+class HealthReply(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /healthz`: the daemon's own state. The status code is 503 where `ok` is false."""
+
+    at: datetime
+    ok: bool
+    subsystems: tuple[Subsystem, ...]
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Tail = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+WaitSeconds = Annotated[float, msgspec.Meta(ge=0, le=30)]
+
+
+class NoQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The path takes no query parameters."""
+
+
+class EventsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which part of the event log.
+
+    With `offset` (and the `epoch` and `line` of the page it came from) what follows there, else the newest `tail`
+    events. `since` and `name` choose among them. `wait` is how long the answer may be held back, in seconds, while
+    there is nothing to tell.
+    """
+
+    epoch: Count | None = None
+    offset: Count | None = None
+    line: Count | None = None
+    tail: Tail | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 500
+    since: Aware | None = None
+    name: tuple[str, ...] = ()
+    wait: WaitSeconds = 0.0
+
+
+class LogsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which role log. Without `role` or `iteration`, the one written last; `tail` counts lines, `offset` bytes."""
+
+    role: str | None = None
+    iteration: Count | None = None
+    offset: Count | None = None
+    tail: Tail | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 262_144
+    wait: WaitSeconds = 0.0
+
+
+class EscalationsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Of one loop or of all: the newest `tail` rows."""
+
+    loop: str | None = None
+    tail: Tail = 200
+
+
+class VerifyQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    loop: str | None = None
+
+
+class WatchQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Where to go on: after position `after` of the feed of daemon start `start_id`. Without both, a full picture."""
+
+    start_id: str | None = None
+    after: Count | None = None
+    loop: tuple[str, ...] = ()
 
 
 class ReconcileRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
