@@ -1,0 +1,368 @@
+"""The registry of reasons: every code that a finding may carry, what it means, and what to do about it.
+
+A code is registered once; status output, alerts, the runbook and the tests read it here. When a code holds is decided in
+`opsd.core.rules`; the codes of refusals and of API errors live with their records.
+"""
+
+import msgspec
+
+from opsd.model.health import Severity
+
+
+class ReasonEntry(msgspec.Struct, frozen=True, gc=False):
+    """One reason code. `severity` is the usual worst; `contract`: tooling outside knows it (loop-core 8.2).
+
+    `says` is one plain sentence; `next_step` the operator's next act, where LOOP and REPO stand for the loop's id and
+    its checkout. `needs_human`: it does not pass by itself, somebody has to decide or act.
+    """
+
+    code: str
+    severity: Severity
+    says: str
+    next_step: str
+    contract: bool = False
+    needs_human: bool = False
+
+
+def _register(*entries: ReasonEntry) -> dict[str, ReasonEntry]:
+    registry: dict[str, ReasonEntry] = {}
+    for entry in entries:
+        if entry.code in registry:
+            raise ValueError(f"reason code {entry.code} is registered twice; give one of the two another name")
+        registry[entry.code] = entry
+    return registry
+
+
+_INFO, _DEGRADED, _CRITICAL = Severity.INFO, Severity.DEGRADED, Severity.CRITICAL
+
+REASONS = _register(
+    # What the contract knows (loop-core 8.2).
+    ReasonEntry(
+        "divergence_detected",
+        _DEGRADED,
+        "The runtime's files contradict each other about this run.",
+        "See which with `opsctl explain LOOP`, and do not act on the loop until one of them is believed.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "control_ambiguous",
+        _DEGRADED,
+        "The outcome of the last control request is not known.",
+        "Look with `opsctl status LOOP` whether it took effect before repeating it.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "control_failed_command",
+        _DEGRADED,
+        "The last control request failed.",
+        "Read its output in control-invocations, then repeat it; `opsctl status LOOP` shows what is true now.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "ingest_stale",
+        _CRITICAL,
+        "The run has logged no event for longer than the threshold profile allows.",
+        "Read the role's output with `opsctl logs LOOP`; cancel the run if it hangs.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "runtime_heartbeat_stale",
+        _CRITICAL,
+        "The run's heartbeat has stopped.",
+        "Check the machine it runs on and its launcher; `opsctl explain LOOP` shows the last beat.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "transport_unreachable",
+        _CRITICAL,
+        "The service through which the loop is watched does not answer.",
+        "Check the sprite, its service and the network; `opsctl explain LOOP` quotes the failure.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "invalid_transport_payload",
+        _DEGRADED,
+        "The service answered with something that is not what was asked for.",
+        "Compare the versions of opsd and of the sprite's service; `opsctl explain LOOP` quotes the answer.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "projection_failed",
+        _DEGRADED,
+        "What was read cannot be made into a picture of the run.",
+        "See what was refused with `opsctl explain LOOP`.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "reconcile_failed",
+        _DEGRADED,
+        "The last look at the loop failed, for a reason that has no code of its own.",
+        "See the failure with `opsctl explain LOOP` and in the daemon's log.",
+        contract=True,
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "ordering_drift_detected",
+        _DEGRADED,
+        "The event log's line numbers went backwards: the log was cut or exchanged.",
+        "Find out who rewrote events.jsonl; `opsctl verify LOOP` recomputes the picture from the files.",
+        contract=True,
+    ),
+    # The process and the log.
+    ReasonEntry(
+        "runtime_process_missing",
+        _CRITICAL,
+        "The run says it is active, and its process is gone.",
+        "Read why with `opsctl logs LOOP`, clear the leftovers with `superloop.sh cancel --repo REPO`, start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "artifacts_missing",
+        _DEGRADED,
+        "The loop's folder or its event log is not there.",
+        "Check the checkout's path in the registry and whether the loop was ever started.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "artifacts_unreadable",
+        _DEGRADED,
+        "The loop's folder or its event log cannot be read.",
+        "Check permissions and the disk; the path is in the finding's evidence.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "file_unreadable",
+        _DEGRADED,
+        "One of the runtime's small files cannot be read; what it last said is still used.",
+        "Look at the file named in the evidence; the runtime rewrites it at its next step.",
+    ),
+    ReasonEntry(
+        "event_quarantined",
+        _DEGRADED,
+        "A line of the event log is no event and was set aside; all other lines count.",
+        "Look at quarantine.jsonl for the line and its first bytes.",
+    ),
+    ReasonEntry(
+        "stream_truncated",
+        _DEGRADED,
+        "The event log became shorter; it was read again from its start.",
+        "Find out who cut events.jsonl: the runtime only appends to it.",
+    ),
+    ReasonEntry(
+        "stream_replaced",
+        _DEGRADED,
+        "The event log is another file than before; it was read from its start.",
+        "Nothing, if the checkout was restored or cloned anew; else find out who exchanged events.jsonl.",
+    ),
+    ReasonEntry(
+        "ingest_backlog",
+        _DEGRADED,
+        "Part of the event log has not been read yet, so the picture may be old.",
+        "Wait for it to be read; if it does not shrink, look at the load with `opsctl status`.",
+    ),
+    # Somebody has to decide.
+    ReasonEntry(
+        "approval_pending",
+        _INFO,
+        "A completion candidate waits for a human's approval.",
+        "See it with `opsctl status LOOP`, then `superloop.sh approve --repo REPO --loop LOOP` (or add `--reject`).",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "decision_not_taken_up",
+        _INFO,
+        "The approval was decided, and nothing runs until the loop is started again.",
+        "Start it: `superloop.sh run --repo REPO --loop LOOP` takes the decision up.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "recovery_waiting",
+        _DEGRADED,
+        "The runtime proposes a recovery that only a human may allow.",
+        "Read the loop's escalation.json and recovery.json, and run the proposed command yourself if it is right.",
+        needs_human=True,
+    ),
+    # How the last run ended; all of these end when a new run begins.
+    ReasonEntry(
+        "run_rate_limited",
+        _DEGRADED,
+        "The run ended at a provider's rate limit, still marked active.",
+        "After the limit's end clear it with `superloop.sh cancel --repo REPO` and start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "usage_limited",
+        _DEGRADED,
+        "A provider's usage limit holds the run up, or ended it.",
+        "Nothing while it waits; start it again after the limit's end if it stopped (`opsctl status LOOP`).",
+    ),
+    ReasonEntry(
+        "run_stuck",
+        _DEGRADED,
+        "The run stopped itself because iterations changed nothing.",
+        "Read stuck-report.md and `opsctl logs LOOP`, change the spec or the code, start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "no_progress",
+        _DEGRADED,
+        "The run stopped itself because open checklist items met no change.",
+        "Read checklist-remaining.md, settle the open items or the spec, start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "max_iterations_reached",
+        _DEGRADED,
+        "The run used up its iterations without completing.",
+        "See how far it came with `opsctl runs LOOP`; raise max_iterations or change the spec, start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "lifecycle_gate_failed",
+        _DEGRADED,
+        "The run was stopped by the branch and worktree audit.",
+        "Read lifecycle-audit.txt, clean the branch up, start it again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "run_stopped",
+        _DEGRADED,
+        "The run stopped before completing.",
+        "See the stop event with `opsctl events LOOP`, start it again if it should go on.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "role_timed_out",
+        _DEGRADED,
+        "The run ended because a role exceeded its time limit.",
+        "Read the role's output with `opsctl logs LOOP`; raise its timeout or make its task smaller.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "run_failed",
+        _DEGRADED,
+        "The run ended with an error.",
+        "See the last events with `opsctl events LOOP` and the role's output with `opsctl logs LOOP`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "run_cancelled",
+        _INFO,
+        "The run was cancelled.",
+        "Nothing, unless nobody meant to: `opsctl runs LOOP` shows where it was.",
+    ),
+    # How the present run goes.
+    ReasonEntry(
+        "tests_failing",
+        _DEGRADED,
+        "The tests gate keeps failing from iteration to iteration.",
+        "Read test-output.txt and `opsctl logs LOOP`: the run may be going in circles.",
+    ),
+    ReasonEntry(
+        "role_overdue",
+        _DEGRADED,
+        "A role runs beyond its time limit and was not ended.",
+        "Look at the process and `opsctl logs LOOP`; cancel the run if it hangs.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "heartbeat_unreadable",
+        _INFO,
+        "The heartbeat file names no usable time, so it proves nothing.",
+        "Mend the launcher that writes it: `timestamp` must read YYYY-MM-DDTHH:MM:SSZ.",
+    ),
+    ReasonEntry(
+        "clock_stepped",
+        _INFO,
+        "An event or a heartbeat lies in the future of this machine's clock.",
+        "Compare the clocks of this machine and of the one that runs the loop.",
+    ),
+    ReasonEntry(
+        "state_contested",
+        _INFO,
+        "Another loop is active in the checkout in which this one was running.",
+        "Give each loop a checkout of its own; `opsctl status` shows which loops share one.",
+    ),
+    # The fleet and our own house.
+    ReasonEntry(
+        "loop_id_reserved",
+        _DEGRADED,
+        "The loop's id is a name that the fleet's own files use, so it is listed and not managed.",
+        "Rename the loop in the registry and in the checkout's config.json.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "loop_id_unsafe",
+        _DEGRADED,
+        "The loop's id cannot be used as a folder's name, so it is listed and not managed.",
+        "Rename the loop: letters, digits, space and _@+=,:~%.- only, at most 128, no leading dot or space.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "loop_outside_repo",
+        _DEGRADED,
+        "The loop's folder leads out of its checkout, so it is listed and not managed.",
+        "Replace the symbolic link, or correct the path in the registry.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "loop_disabled",
+        _INFO,
+        "The registry says that this loop is not to be watched.",
+        "Set `enabled` in the registry to watch it.",
+    ),
+    ReasonEntry(
+        "transport_not_supported",
+        _DEGRADED,
+        "The registry names a way to this loop that this build does not have.",
+        "Correct the loop's transport in the registry, or watch it from a build that has it.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "registry_invalid",
+        _DEGRADED,
+        "The fleet registry cannot be believed; the last valid one stays in force.",
+        "Correct the field named in the evidence; the registry is read again at once.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "store_corrupt",
+        _DEGRADED,
+        "One of our own files could not be read; it was set aside and rebuilt.",
+        "Nothing is lost if `opsctl verify LOOP` agrees; keep the file set aside for a report.",
+    ),
+    ReasonEntry(
+        "store_unwritable",
+        _CRITICAL,
+        "Our own files cannot be written; watching goes on in memory only.",
+        "Make room on the disk or mend its permissions; writing resumes by itself.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "watch_blind",
+        _DEGRADED,
+        "File changes are not noticed at once; the regular sweep finds them later.",
+        "Check the system's inotify limits; nothing is lost meanwhile.",
+    ),
+    ReasonEntry(
+        "pass_failed",
+        _DEGRADED,
+        "A pass over the loop broke off by a fault of ours; it is tried again.",
+        "Keep the daemon's log for a report; the other loops are not affected.",
+    ),
+    ReasonEntry(
+        "pass_overdue",
+        _DEGRADED,
+        "A pass over the loop has exceeded its time; its picture may be old.",
+        "Check the disk or the service it waits for; `opsctl status` shows the age of each picture.",
+    ),
+)
+"""Every reason code, by code."""
