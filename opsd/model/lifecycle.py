@@ -95,8 +95,10 @@ class RunFacts(msgspec.Struct, frozen=True, rename="camel"):
     """One run attempt, folded from its events. Times are the events' own.
 
     A run begins with its `loop_start`; an approval consumed by a later run carries the asking run's id, and still ends
-    the run that consumed it. `activity` is the gate or role step that began last and has not ended (`role_start` of
-    the tester, `tests_start`, ...), `activity_since` its moment.
+    the run that consumed it: `took_up` is that asking run's id. `activity` is the name of the event that began the
+    newest gate or role step not ended yet (`role_start`, `tests_start`, ...), `activity_since` its moment; `role` is
+    set while that step is a role's. `iteration` is the newest event's; `max_iterations` is None where there is no
+    limit. `ended` marks the event that ended it, for a `lost` run the last one seen of it.
     """
 
     run_id: str
@@ -111,6 +113,7 @@ class RunFacts(msgspec.Struct, frozen=True, rename="camel"):
     gates: dict[str, str] | None = None
     tests_failed_streak: int = 0
     iterations_ended: int = 0
+    took_up: str | None = None
     ending: Ending | None = None
     ended: EventMark | None = None
     detail: str | None = None
@@ -153,7 +156,11 @@ class Transition(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 
 class Projection(msgspec.Struct, frozen=True, rename="camel"):
-    """What we believe at one moment. `basis` says in one plain sentence which evidence decided the phase."""
+    """What we believe at one moment. `basis` says in one plain sentence which evidence decided the phase.
+
+    `holds_until` is when this would read differently though nothing new is seen: a limit's end, the moment a silent
+    role counts as busy, files written apart that should agree by then. None where only new evidence can change it.
+    """
 
     transition: Transition
     phase: Phase
@@ -167,6 +174,7 @@ class Projection(msgspec.Struct, frozen=True, rename="camel"):
     stuck_streak: int | None = None
     stuck_threshold: int | None = None
     divergence: DivergenceFlags = DivergenceFlags()
+    holds_until: datetime | None = None
 
 
 class RunRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
