@@ -3,17 +3,14 @@
 For tests and demos that need a state, not a life. Live runs are in `opsd.sim.runtime` and `opsd.sim.fleet`.
 """
 
-import json
 import os
 from datetime import datetime
 
-from opsd.sim import documents
-from opsd.sim.part import Part, write_part
-from opsd.sim.scenarios import loops_of
-from opsd.sim.script import behaviour_for
+from opsd.sim.checkout import set_up
+from opsd.sim.part import Part
 from opsd.sim.steps import Die, Exit, Mark, Rename, Step
 from opsd.sim.story import DEAD_PID, Stage, tell
-from opsd.sim.tree import MemoryTree, pretty
+from opsd.sim.tree import MemoryTree
 
 
 def lay_down(
@@ -58,9 +55,7 @@ def lay_down(
     start_s = at.timestamp() - rehearsed_s
     tell(told, tree, Stage(path, loop_id, pid, moved), start_s=start_s, until=until)
 
-    loops = loops_of(scenario, loop_id)
-    tree.files[documents.CONFIG] = pretty(documents.config(loops, behaviour_for(cast)))
-    write_part(path, cast)
+    loops = set_up(path, loop_id, cast)
     for name, text in tree.files.items():
         _write(os.path.join(path, name), text, written_s.get(name, start_s))
     return loops
@@ -71,20 +66,3 @@ def _write(path: str, text: str, modified_s: float) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     os.utime(path, (modified_s, modified_s))
-
-
-def lay_down_config(repo: str | os.PathLike[str], loop_id: str, part: Part) -> tuple[str, ...]:
-    """Make a checkout that has not run yet: `config.json` and `.sim.json` only. Returns its loops' ids."""
-    path = os.path.abspath(repo)
-    loops = loops_of(part.scenario, loop_id)
-    os.makedirs(os.path.join(path, ".superloop"), exist_ok=True)
-    with open(os.path.join(path, documents.CONFIG), "w", encoding="utf-8") as file:
-        file.write(pretty(documents.config(loops, behaviour_for(part))))
-    write_part(path, part)
-    return loops
-
-
-def loops_in(repo: str) -> tuple[str, ...]:
-    """The loop ids of a checkout's `config.json`, in order. Raises FileNotFoundError without one."""
-    with open(os.path.join(repo, documents.CONFIG), encoding="utf-8") as file:
-        return tuple(loop["id"] for loop in json.load(file)["loops"])
