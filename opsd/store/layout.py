@@ -1,0 +1,56 @@
+"""Where every file of our own lies, below one home repository. Source: loop-core 1.1.
+
+The names within a loop's folder are `opsd.model.effects.Document` and `Journal`; here they become paths. The runtime's
+files, in whichever checkout, are the transports' business.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from opsd.model.effects import Document, Journal
+from opsd.model.ids import LoopId, loop_id_fault
+
+
+class Layout:
+    """The paths of one home; `home` is the absolute path of the repository, without a slash at its end."""
+
+    def __init__(self, home: str) -> None:
+        if not home.startswith("/"):
+            raise ValueError(f"the home repository must be an absolute path, got {home!r}")
+        self.home = home.rstrip("/")
+        self.root = f"{self.home}/.superloop/ops-manager"
+        self.registry = f"{self.root}/fleet/registry.v1.json"
+        self.lock = f"{self.root}/.lock"
+        self.socket = f"{self.root}/opsd.sock"
+
+    def folder(self, loop_id: LoopId) -> str:
+        """
+        Raises:
+            ValueError: the id may not be part of a path, whoever let it come this far.
+        """
+        if fault := loop_id_fault(loop_id):
+            raise ValueError(f"loop id {loop_id!r} cannot name a folder: {fault}")
+        return f"{self.root}/{loop_id}"
+
+    def document(self, loop_id: LoopId, document: Document) -> str:
+        return f"{self.folder(loop_id)}/{document.value}"
+
+    def journal(self, loop_id: LoopId, journal: Journal) -> str:
+        return f"{self.folder(loop_id)}/{journal.value}"
+
+    def folders_above(self, path: str) -> Iterator[str]:
+        """From the folder that holds `path` up to the home: whose entries must be flushed for a new file to last."""
+        while path != self.home:
+            path = path.rpartition("/")[0]
+            yield path
+
+
+def rotated(path: str, age: int) -> str:
+    """Where the rows of `reconcile.jsonl` lie after `age` rotations: `reconcile.1.jsonl` is the youngest."""
+    stem, dot, suffix = path.rpartition(".")
+    return f"{stem}.{age}{dot}{suffix}"
+
+
+def set_aside(path: str, why: str, now: datetime) -> str:
+    """Where an operator finds what was taken out of the way: `state.json.unreadable-20261121T013844Z`."""
+    return f"{path}.{why}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"

@@ -1,0 +1,154 @@
+"""What a restart finds of a loop: its documents, the conditions still open, how the last intent ended.
+
+What cannot be read is set aside and reported, and the loop starts without it: a replay of its log rebuilds the rest.
+What is concluded from all this is the core's business.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from opsd.model.cursor import Cursor
+from opsd.model.effects import Document, Journal
+from opsd.model.escalation import OpenEscalation
+from opsd.model.health import HealthDocument
+from opsd.model.heartbeat import HeartbeatDocument
+from opsd.model.ids import LoopId
+from opsd.model.sequence import SequenceDocument
+from opsd.model.state import StateDocument
+from opsd.model.transport import TransportHealth
+from opsd.ports import Files
+from opsd.store import conditions
+from opsd.store.codec import decode
+from opsd.store.faults import Corrupt, StoreCode, StoreFault, in_words
+from opsd.store.journal import Retention, Unreadable, generations, newest_first, read_tail
+from opsd.store.layout import Layout, set_aside
+
+T = TypeVar("T")
+
+_DOCUMENT_BYTES_MAX = 1 << 26
+
+
+class StoredLoop(msgspec.Struct, frozen=True):
+    """`last_control_status` is the status of the newest row of `intents.jsonl`.
+
+    `foreign_escalations` counts rows without an id: the loop was in another manager's care before ours.
+    """
+
+    loop_id: LoopId
+    cursor: Cursor | None = None
+    state: StateDocument | None = None
+    health: HealthDocument | None = None
+    sequence: SequenceDocument | None = None
+    heartbeat: HeartbeatDocument | None = None
+    transport_health: TransportHealth | None = None
+    open_escalations: tuple[OpenEscalation, ...] = ()
+    escalation_counts: dict[str, int] = {}
+    foreign_escalations: int = 0
+    last_control_status: str | None = None
+    faults: tuple[StoreFault, ...] = ()
+
+
+class _Outcome(msgspec.Struct):
+    status: str | None = None
+
+
+class Loader:
+    """Reads whole loops. With `mend`, for the writer of the home only, what is unreadable is moved out of the way."""
+
+    def __init__(self, layout: Layout, files: Files, retention: Mapping[Journal, Retention]) -> None:
+        self._layout = layout
+        self._files = files
+        self._retention = retention
+
+    def load(self, loop_id: LoopId, now: datetime, *, mend: bool) -> StoredLoop:
+        faults: list[StoreFault] = []
+
+        def read(document: Document, record: type[T]) -> T | None:
+            return self._document(loop_id, document, record, faults, now, mend=mend)
+
+        escalations = conditions.fold(newest_first(self._files, self._generations(loop_id, Journal.ESCALATIONS)))
+        intents = read_tail(self._files, self._generations(loop_id, Journal.INTENTS), rows_max=1)
+        faults.extend(_journal_faults(loop_id, (*escalations.unreadable, *intents.unreadable)))
+        return StoredLoop(
+            loop_id=loop_id,
+            cursor=read(Document.CURSOR, Cursor),
+            state=read(Document.STATE, StateDocument),
+            health=read(Document.HEALTH, HealthDocument),
+            sequence=read(Document.SEQUENCE, SequenceDocument),
+            heartbeat=read(Document.HEARTBEAT, HeartbeatDocument),
+            transport_health=read(Document.TRANSPORT_HEALTH, TransportHealth),
+            open_escalations=escalations.open,
+            escalation_counts=escalations.counts,
+            foreign_escalations=escalations.foreign_rows,
+            last_control_status=_status(intents.rows),
+            faults=tuple(faults),
+        )
+
+    def _generations(self, loop_id: LoopId, journal: Journal) -> list[str]:
+        return generations(self._layout.journal(loop_id, journal), self._retention[journal])
+
+    def _document(
+        self,
+        loop_id: LoopId,
+        document: Document,
+        record: type[T],
+        faults: list[StoreFault],
+        now: datetime,
+        *,
+        mend: bool,
+    ) -> T | None:
+        path = self._layout.document(loop_id, document)
+        try:
+            found, data = self._files.read(path, 0, _DOCUMENT_BYTES_MAX)
+            if found.size_bytes == 0:
+                # The reference manager truncates and writes in place; there is nothing in it worth keeping aside.
+                faults.append(StoreFault(loop_id, path, StoreCode.CORRUPT, "the file is empty and counts as absent"))
+                return None
+            if found.size_bytes > _DOCUMENT_BYTES_MAX:
+                raise Corrupt(path, "$", f"{found.size_bytes} bytes, and no document is that large")
+            return decode(data, record, path)
+        except FileNotFoundError:
+            return None
+        except Corrupt as error:
+            problem = f"{error.where}: {error.problem}"
+        except OSError as error:
+            problem = in_words(error)
+        faults.append(self._out_of_the_way(loop_id, path, problem, now) if mend else _fault(loop_id, path, problem))
+        return None
+
+    def _out_of_the_way(self, loop_id: LoopId, path: str, problem: str, now: datetime) -> StoreFault:
+        aside = wanted = set_aside(path, "unreadable", now)
+        try:
+            twin = 1
+            while self._files.stat(aside) is not None:
+                twin += 1
+                aside = f"{wanted}-{twin}"
+            self._files.rename(path, aside)
+        except OSError as error:
+            return _fault(loop_id, path, f"{problem}; it could not be set aside: {in_words(error)}")
+        return _fault(loop_id, path, problem, aside)
+
+
+def _fault(loop_id: LoopId, path: str, problem: str, aside: str | None = None) -> StoreFault:
+    return StoreFault(loop_id, path, StoreCode.CORRUPT, problem, aside)
+
+
+def _journal_faults(loop_id: LoopId, unreadable: tuple[Unreadable, ...]) -> list[StoreFault]:
+    """One fault per file, however many of its lines are bad: the first says enough to find the others."""
+    by_path: dict[str, list[Unreadable]] = {}
+    for each in unreadable:
+        by_path.setdefault(each.path, []).append(each)
+    return [
+        _fault(loop_id, path, f"{len(bad)} line(s) passed over, the first at byte {bad[0].offset}: {bad[0].problem}")
+        for path, bad in by_path.items()
+    ]
+
+
+def _status(rows: tuple[bytes, ...]) -> str | None:
+    try:
+        return decode(rows[-1], _Outcome, "").status if rows else None
+    except Corrupt:
+        return None  # a status that is no string is no status that a reader would know
