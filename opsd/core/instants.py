@@ -1,0 +1,32 @@
+"""Moments and ages: the contract's spelling of a time, and whole seconds between two. Source: loop-core 1.
+
+Where `now` comes from is the shell's business.
+"""
+
+import re
+from datetime import datetime
+
+_SPELLING = re.compile(r"(?!19[0-6])(?!1[0-8])(?!0)[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def parse(text: str | None) -> datetime | None:
+    """The moment that `text` names, or None where it is not exactly `YYYY-MM-DDTHH:MM:SSZ` of 1970 or later.
+
+    Fractions, offsets, a lower-case or missing `Z` and dates that no calendar has are all "not comparable".
+    """
+    if text is None or not _SPELLING.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def whole(now: datetime) -> datetime:
+    """`now` without its fraction of a second, as documents carry it."""
+    return now.replace(microsecond=0)
+
+
+def lag_s(then: datetime, now: datetime) -> int:
+    """Whole seconds from `then` to `now`; 0 where `then` lies in the future."""
+    return max(0, int((now - then).total_seconds()))
