@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 
 Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+"""Refused when empty on decoding, so that `""` takes the way of the odd types: to the contract this is null."""
 
 
 class EventLine(msgspec.Struct, frozen=True, gc=False):
@@ -19,14 +21,14 @@ class EventLine(msgspec.Struct, frozen=True, gc=False):
     `type` stands in for `event` in older producers. `data` stays undecoded: few events' payloads are ever looked at.
     """
 
-    timestamp: str
-    event: str | None = None
-    type: str | None = None
-    run_id: str | None = None
+    timestamp: Text
+    event: Text | None = None
+    type: Text | None = None
+    run_id: Text | None = None
     iteration: int = 0
-    role: str | None = None
-    status: str | None = None
-    message: str | None = None
+    role: Text | None = None
+    status: Text | None = None
+    message: Text | None = None
     data: msgspec.Raw = msgspec.Raw()
 
     @property
@@ -166,6 +168,18 @@ class Timeouts(msgspec.Struct, frozen=True, gc=False):
     tester: int = 0
     reviewer: int = 0
     inactivity: int = 0
+
+    def limit_s(self, role: str | None) -> int:
+        """How long `role` may take; roles without a limit of their own have the default's. 0 is no limit."""
+        if not self.enabled:
+            return 0
+        own = {
+            "planner": self.planner,
+            "implementer": self.implementer,
+            "tester": self.tester,
+            "reviewer": self.reviewer,
+        }
+        return own.get(role or "", 0) or self.default
 
 
 class UsageCheck(msgspec.Struct, frozen=True, gc=False):

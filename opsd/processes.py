@@ -1,0 +1,108 @@
+"""The real side of the `Processes` port: what /proc says of a pid, and whether we are the ones to ask.
+
+What follows from a process being gone is judged in `opsd.core.process`.
+"""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+from opsd.model.observation import ProcessSighting
+
+# `active-run.json` is written in whole seconds by the process it names, a moment after that process began.
+_WRITTEN_WITHIN = timedelta(seconds=2)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# Fixed by the kernel for the first PID namespace of the machine; every other namespace has another number.
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+_KERNEL_THREAD = 0x00200000
+
+
+class ProcFs:
+    """`opsd.ports.Processes` over /proc."""
+
+    def __init__(self, proc: str = "/proc") -> None:
+        self._proc = proc
+        self._nested: dict[tuple[int, int], bool] = {}
+
+    def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
+        """See the port. A zombie is absent; without `begun_by` the age of the process is not looked at.
+
+        `unknown` is the answer where the number means another process than the one that wrote it down: in a PID
+        namespace inside or outside of ours, or where /proc is not to be seen.
+        """
+        if pid <= 0:
+            return ProcessSighting.UNKNOWN
+        try:
+            state, flags, started_ticks = self._stat(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return self._without_entry(pid)
+        except (OSError, ValueError, IndexError):
+            return ProcessSighting.UNKNOWN
+        if flags & _KERNEL_THREAD or self._is_nested(pid, started_ticks):
+            return ProcessSighting.UNKNOWN
+        if state in "ZX":
+            return ProcessSighting.ABSENT
+        if begun_by is not None and _started_at(started_ticks) > begun_by + _WRITTEN_WITHIN:
+            return ProcessSighting.ABSENT
+        return ProcessSighting.STOPPED if state in "Tt" else ProcessSighting.ALIVE
+
+    def _without_entry(self, pid: int) -> ProcessSighting:
+        """No entry in /proc: gone, hidden from us, or never one of ours."""
+        if not os.path.exists(f"{self._proc}/self/stat"):
+            return ProcessSighting.UNKNOWN
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ProcessSighting.UNKNOWN if self._is_foreign(pid) else ProcessSighting.ABSENT
+        except OverflowError:
+            return ProcessSighting.ABSENT  # no process can have such a number
+        except PermissionError:
+            pass
+        return ProcessSighting.ALIVE  # /proc hides other users' processes, and it is one of those
+
+    def _stat(self, pid: int) -> tuple[str, int, int]:
+        """(state, flags, start in clock ticks since boot) of `/proc/<pid>/stat`."""
+        with open(f"{self._proc}/{pid}/stat", "rb") as file:
+            # The command name comes second, in brackets, and may itself hold brackets and blanks.
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0].decode("ascii"), int(fields[6]), int(fields[19])
+
+    def _is_nested(self, pid: int, started_ticks: int) -> bool:
+        """Whether the process lives in a PID namespace below ours, where it calls itself by another number."""
+        key = (pid, started_ticks)
+        if key not in self._nested:
+            if len(self._nested) > 4096:
+                self._nested.clear()
+            self._nested[key] = self._pid_count(pid) > 1
+        return self._nested[key]
+
+    def _pid_count(self, pid: int) -> int:
+        try:
+            with open(f"{self._proc}/{pid}/status", "rb") as file:
+                for line in file:
+                    if line.startswith(b"NSpid:"):
+                        return len(line.split()) - 1
+        except OSError:
+            pass  # it just ended; the next look will say so
+        return 1
+
+    def _is_foreign(self, pid: int) -> bool:
+        """Whether no process of our namespace can have had this number, because it has not been given out yet.
+
+        Only asked inside a container, where the number may come from outside; where numbers have wrapped around since,
+        the answer errs to `unknown`.
+        """
+        try:
+            if os.readlink(f"{self._proc}/self/ns/pid") == _FIRST_PID_NAMESPACE:
+                return False
+            with open(f"{self._proc}/loadavg", "rb") as file:
+                return pid > int(file.read().split()[-1])
+        except (OSError, ValueError, IndexError):
+            return False
+
+
+def _started_at(ticks: int) -> datetime:
+    # The difference of the two clocks is the moment of boot on today's wall clock, which is how a stepped clock does
+    # not make old processes look young.
+    boot_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return datetime.fromtimestamp(boot_s + ticks / _TICKS_PER_S, UTC)
