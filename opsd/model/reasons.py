@@ -1,7 +1,7 @@
 """The registry of reasons: every code that a finding may carry, what it means, and what to do about it.
 
-A code is registered once; status output, alerts, the runbook and the tests read it here. When a code holds is decided in
-`opsd.core.rules`; the codes of refusals and of API errors live with their records.
+A code is registered once; status output, alerts, the runbook and the tests read it here. When a code holds is decided
+in `opsd.core.rules`; the codes of refusals and of API errors live with their records.
 """
 
 import msgspec

@@ -12,9 +12,12 @@ class Profile(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 
 class ProfileCatalog(msgspec.Struct, frozen=True, rename="camel"):
+    """`refused`: profiles by name whose values are unusable, and why; they matter only if one of them is asked for."""
+
     schema_version: str
     profiles: dict[str, Profile]
     default_profile: str | None = None
+    refused: dict[str, str] = {}
 
 
 class Thresholds(msgspec.Struct, frozen=True, rename="camel", gc=False):
