@@ -57,7 +57,11 @@ def pseudo_sha256(*parts: object) -> str:
 
 def config(loop_ids: Sequence[str], behaviour: Behaviour) -> Document:
     """`config.json` for one checkout: the members an operator would have set for this behaviour."""
-    runner = {"command": ["mock-role"], "args": ["{repo}", "{last_message_file}"], "prompt_mode": "stdin"}
+    runner = {
+        "command": ["/usr/local/bin/mock-role"],
+        "args": ["{repo}", "{last_message_file}"],
+        "prompt_mode": "stdin",
+    }
     return {"runners": {"mock": runner}, "loops": [_loop_config(loop_id, behaviour) for loop_id in loop_ids]}
 
 

@@ -241,6 +241,7 @@ def play_fleet(
     duration_s: float | None = None,
     hosted: bool | None = None,
     rerun: bool = True,
+    stagger_s: float = 2.0,
     ready: Callable[[], None] = lambda: None,
 ) -> bool:
     """Play a fleet in the foreground; returns True when every run came to its end, False when time or a signal did.
@@ -251,7 +252,7 @@ def play_fleet(
     """
     hosts = len(fleet.checkouts) > PROCESSES_MAX if hosted is None else hosted
     deadline_s = time.monotonic() + duration_s if duration_s is not None else float("inf")
-    with _interrupts() as interrupted, FleetPlay(fleet, hosted=hosts, rerun=rerun) as play:
+    with _interrupts() as interrupted, FleetPlay(fleet, hosted=hosts, rerun=rerun, stagger_s=stagger_s) as play:
 
         def due() -> bool:
             return interrupted.is_set() or time.monotonic() >= deadline_s

@@ -107,7 +107,8 @@ def _run(tree: DiskTree, part: Part, loop_ids: Sequence[str], begin_s: float) ->
                     pass
                 case op:
                     tree.perform(op)
-                    entered = (entered or op.path == documents.ACTIVE_RUN) and op != Delete(documents.ACTIVE_RUN)
+                    if op.path == documents.ACTIVE_RUN:
+                        entered = not isinstance(op, Delete)
     finally:
         if entered:
             tree.perform(Delete(documents.ACTIVE_RUN))

@@ -2,6 +2,8 @@
 
 Scripts (`opsd.sim.script`) yield steps and touch nothing; a tree (`opsd.sim.tree`) carries their operations out; a
 player decides whether to wait for a step's time. So one script serves live processes, instant trees and digests.
+Named tuples, because dataclasses would cost each of hundreds of processes a third of its start; as tuples of different
+classes may be equal, ask for an operation's class and never compare two of them.
 """
 
 from typing import NamedTuple, TypeAlias
