@@ -10,7 +10,7 @@ from opsd.model.health import HealthDocument
 from opsd.model.heartbeat import Beat, HeartbeatDocument
 from opsd.model.ids import LoopId
 from opsd.model.lifecycle import Fold, Projection
-from opsd.model.observation import Artifacts, StreamNote, UnreachableCause
+from opsd.model.observation import Artifacts, StreamChange, StreamNote, UnreachableCause
 from opsd.model.process import ProcessMemory
 from opsd.model.sequence import SequenceDocument
 from opsd.model.transport import TransportHealth, TransportMode
@@ -73,8 +73,12 @@ class Run(msgspec.Struct, frozen=True):
     escalation_counts: dict[str, int] = {}
     """How often each (category, condition, onset) stands in the journal: a later occurrence gets a new id."""
     baselined: bool = False
+    baseline: tuple[str, ...] = ()
+    """What that first look found and did not escalate, as `category|condition`, for as long as it lasts."""
     rebuild: Fold | None = None
     """A replay under way: the fold that replaces `fold` once it has caught up with the log."""
+    rebuild_change: StreamChange | None = None
+    """Why that replay is made; None for the first reading of a log never seen before."""
     backlog_bytes: int = 0
     backlog_since: datetime | None = None
     stream_note: StreamNote | None = None
@@ -88,3 +92,8 @@ class Run(msgspec.Struct, frozen=True):
     written: Written = Written()
     revision: int = 0
     """Grows by one with every pass whose outcome an operator could tell apart from the one before."""
+
+    @property
+    def cursor_line(self) -> int:
+        """The last line ingested; -1 where nothing ever was."""
+        return self.cursor.event_line_offset if self.cursor else -1

@@ -1,0 +1,89 @@
+"""After a restart: runs as our own files remember them, so that only what is new in the logs is read.
+
+Where the files do not suffice (another manager's, torn, lost) a run starts without them and its log is replayed; what
+was escalated before is known from the journal in every case.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from opsd.core.documents import restored_marks
+from opsd.model.cursor import Cursor
+from opsd.model.lifecycle import Projection
+from opsd.model.run import LoopRef, Run
+from opsd.model.state import Memory, StateDocument
+from opsd.store.faults import StoreFault
+from opsd.store.load import StoredLoop
+from opsd.store.store import Store
+
+
+def restore(store: Store, refs: Sequence[LoopRef], now: datetime) -> tuple[list[Run], list[StoreFault]]:
+    """One run per ref, in order, and what was found wrong with our files (already set aside)."""
+    stored = store.load([ref.loop_id for ref in refs], now)
+    runs = [restored(ref, loop, now) for ref, loop in zip(refs, stored, strict=True)]
+    return runs, [fault for loop in stored for fault in loop.faults]
+
+
+def restored(ref: LoopRef, stored: StoredLoop, now: datetime) -> Run:
+    """The run of one loop as its files have it.
+
+    A run that we know from before is no first sight: what happened while nobody looked is told. Artifacts of another
+    manager are: it told its operators what it saw, in its own way.
+    """
+    run = Run(
+        ref=ref,
+        open_escalations=stored.open_escalations,
+        escalation_counts=stored.escalation_counts,
+        transport_health=stored.transport_health,
+        last_control_status=stored.last_control_status,
+        baselined=bool(stored.escalation_counts),
+    )
+    state = stored.state
+    if state is None or state.memory is None:
+        return run
+    memory = state.memory
+    run = replace(
+        run,
+        process=memory.process,
+        beat=memory.beat,
+        phase_since=memory.phase_since,
+        stream_note=memory.stream_note,
+        quarantined_at=memory.quarantined_at,
+        sequence=stored.sequence or (None if state.sequence is UNSET else state.sequence),
+        heartbeat=stored.heartbeat,
+        health=stored.health or (None if state.health is UNSET else state.health),
+        projection=_projection(state),
+        baselined=True,
+    )
+    if _belong_together(stored.cursor, memory):
+        run = replace(run, cursor=stored.cursor, fold=memory.fold)
+        run = replace(run, written=restored_marks(run, now))
+    return run
+
+
+def _belong_together(cursor: Cursor | None, memory: Memory) -> bool:
+    """Whether the fold covers all that the cursor has passed; events that it covers beyond are skipped when re-read."""
+    if cursor is None or cursor.stream is None:
+        return False
+    return cursor.stream.epoch == memory.fold.epoch and memory.fold.line >= cursor.event_line_offset
+
+
+def _projection(state: StateDocument) -> Projection:
+    stuck = state.projection.stuck
+    return Projection(
+        transition=state.transition,
+        phase=state.phase,
+        basis=state.basis,
+        since=state.memory.phase_since if state.memory else None,
+        run_id=state.run.run_id,
+        iteration=state.run.iteration,
+        has_pending_approval=state.projection.has_pending_approval,
+        completion_ok=state.projection.completion_ok,
+        gates=state.projection.gates,
+        stuck_streak=stuck.streak if stuck else None,
+        stuck_threshold=stuck.threshold if stuck else None,
+        divergence=state.divergence.flags,
+    )

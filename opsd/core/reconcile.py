@@ -1,0 +1,338 @@
+"""The pass: fold one observation into a run, and say what must follow.
+
+This file only composes; each verdict is made in its own file beside it. What is written where, and when it need not be,
+is `documents`. Carrying the effects out is the shell's work.
+"""
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from opsd.core import documents, escalation, findings, fold, health, heartbeat, lifecycle, process, sequence, wake
+from opsd.core.instants import whole
+from opsd.model.cursor import Cursor
+from opsd.model.effects import Append, Journal, Replace, WakeAt
+from opsd.model.escalation import EscalationRow
+from opsd.model.ids import TraceId
+from opsd.model.lifecycle import EventMark, Fold, RunFacts
+from opsd.model.observation import (
+    Malformed,
+    Observation,
+    Seen,
+    StreamChange,
+    StreamNote,
+    Unreachable,
+)
+from opsd.model.run import Ingest, Run
+from opsd.model.telemetry import QuarantineRow
+from opsd.model.thresholds import Thresholds
+from opsd.model.transport import TransportHealth
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What an operator may set. `telemetry_interval_s` is how often a running loop leaves a telemetry sample.
+
+    `every_pass_samples` is how the one-shot commands work: each of their passes writes everything and is a sample.
+    """
+
+    home: str
+    thresholds: Thresholds = Thresholds()
+    telemetry_interval_s: float = 60.0
+    every_pass_samples: bool = False
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """What is particular to one pass. `took_s` is how long the look took; `from_start` that the log is read anew."""
+
+    trace_id: TraceId
+    from_start: bool = False
+    took_s: float = 0.0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The run as it now stands, and what follows. `effects` are in the order in which they must reach the disk.
+
+    `changed`: an operator could tell this picture from the one before. `again`: there is more of the log to read at
+    once. `failed`: the loop could not be looked at, or not be believed.
+    """
+
+    run: Run
+    effects: tuple[Append | Replace, ...] = ()
+    wake: WakeAt | None = None
+    changed: bool = False
+    escalations: tuple[EscalationRow, ...] = ()
+    events_ingested: int = 0
+    again: bool = False
+    failed: bool = False
+
+
+def decide(run: Run, observation: Observation, rules: Rules, this: Pass, now: datetime) -> Decision:
+    """One pass. `now` is aware UTC and the only clock; the same arguments give the same decision.
+
+    Running it again after a crash, on the state that reached the disk, adds nothing twice.
+    """
+    match observation:
+        case Seen():
+            return _seen(run, observation, rules, this, now)
+        case Unreachable():
+            ingest = Ingest(False, observation.failure_code, observation.cause, observation.problem)
+            return _judged(_unanswered(run, ingest, this, now), run, ingest, rules, this, now)
+        case Malformed():
+            ingest = Ingest(False, observation.failure_code, None, observation.problem)
+            return _judged(_unanswered(run, ingest, this, now), run, ingest, rules, this, now)
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """A run half-way through a pass, and what the observing half already wants written."""
+
+    run: Run
+    journalled: tuple[Append, ...] = ()
+    events_ingested: int = 0
+
+
+def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Decision:
+    epoch = seen.stream.epoch if seen.stream else run.fold.epoch
+    first_look = run.cursor is None and run.fold.line == 0 and run.rebuild is None
+    anew = first_look or this.from_start or seen.change is not None
+    rebuilding = anew or run.rebuild is not None
+    change = _change(run, seen, this, anew=anew)
+
+    base = Fold(epoch=epoch) if anew else run.rebuild or run.fold
+    if seen.quarantined:
+        base = replace(base, quarantined_count=base.quarantined_count + len(seen.quarantined))
+    folded = fold.fold_events(base, seen.events, seen.lines, epoch=epoch)
+    caught_up = seen.backlog_bytes == 0
+
+    journalled = tuple(
+        Append(Journal.QUARANTINE, QuarantineRow(whole(now), run.ref.loop_id, epoch, bad)) for bad in seen.quarantined
+    )
+    note = run.stream_note
+    if seen.change is not None:
+        note = StreamNote(seen.change, whole(now), epoch)
+    following = replace(
+        run,
+        cursor=_cursor(run, seen, now),
+        artifacts=seen.artifacts,
+        last_raw=seen.last_raw or run.last_raw,
+        backlog_bytes=seen.backlog_bytes,
+        backlog_since=None if caught_up else run.backlog_since or now,
+        last_output_at=seen.last_output_at or run.last_output_at,
+        last_contact_at=now,
+        stream_note=note,
+        quarantined_at=whole(now) if seen.quarantined else run.quarantined_at,
+    )
+    if rebuilding and not caught_up:
+        # Half a replay tells yesterday's story. The verdicts stay as they are until the log is read to its end, and
+        # nothing of the progress is stored: a crash in between starts the replay over.
+        halfway = replace(following, rebuild=folded.fold, rebuild_change=change)
+        return Decision(halfway, journalled, events_ingested=len(seen.events), again=True)
+
+    ended = _newly_ended(run, folded.ended, epoch) if rebuilding else folded.ended
+    journalled += tuple(Append(Journal.RUNS, documents.run_row(run.ref, facts, now)) for facts in ended)
+    following = replace(following, fold=folded.fold, rebuild=None, rebuild_change=None)
+    following = _believe(run, following, seen, change, rules, this, now, rebuilt=rebuilding)
+    following, unusable = _heard(run, following, rules, this, now)
+    step = _Step(following, journalled + unusable, len(seen.events))
+    return _judged(step, run, Ingest(), rules, this, now)
+
+
+def _change(run: Run, seen: Seen, this: Pass, *, anew: bool) -> StreamChange | None:
+    if not anew:
+        return run.rebuild_change
+    if seen.change is not None:
+        return seen.change
+    return StreamChange.CURSOR_RESET if run.fold.line or this.from_start else None
+
+
+def _newly_ended(run: Run, ended: tuple[RunFacts, ...], epoch: int) -> tuple[RunFacts, ...]:
+    """The ends that a replay of the same log has not told before."""
+    if epoch != run.fold.epoch:
+        return ended
+    return tuple(facts for facts in ended if facts.ended is None or facts.ended.line > run.fold.line)
+
+
+def _cursor(run: Run, seen: Seen, now: datetime) -> Cursor:
+    loop_id = run.ref.loop_id
+    return Cursor(
+        repo_path=run.ref.repo_path,
+        loop_id=loop_id,
+        events_file=f".superloop/loops/{loop_id}/events.jsonl",
+        event_line_offset=seen.line_offset,
+        event_line_count=seen.line_offset,
+        updated_at=whole(now),
+        stream=seen.stream,
+    )
+
+
+def _believe(
+    before: Run,
+    run: Run,
+    seen: Seen,
+    change: StreamChange | None,
+    rules: Rules,
+    this: Pass,
+    now: datetime,
+    *,
+    rebuilt: bool,
+) -> Run:
+    """Everything concluded from a look that brought an answer, short of judging it."""
+    ref, artifacts = run.ref, run.artifacts
+    remembered = process.judge(before.process, artifacts, ref.loop_id, seen.process, run.fold, now)
+    batch_last: EventMark | None = run.fold.last if seen.events else None
+    projection = lifecycle.project(
+        ref.loop_id,
+        run.fold,
+        artifacts,
+        remembered,
+        before.projection,
+        batch_last=batch_last,
+        log_shrank=change is StreamChange.TRUNCATED,
+        last_output_at=run.last_output_at,
+        thresholds=rules.thresholds,
+        now=now,
+    )
+    diagnosed = sequence.diagnose(
+        before.sequence,
+        loop_id=ref.loop_id,
+        trace_id=this.trace_id,
+        transport=ref.transport,
+        first=1 if rebuilt and seen.lines else seen.lines[0] if seen.lines else None,
+        last=seen.lines[-1] if seen.lines else None,
+        count=len(seen.events),
+        log_lines=seen.line_offset,
+        replay_asked=change is StreamChange.CURSOR_RESET,
+        new_epoch=change,
+        now=now,
+    )
+    return replace(
+        run,
+        process=remembered,
+        projection=projection,
+        sequence=diagnosed,
+        transport_health=_reached(before, this, now),
+    )
+
+
+def _heard(before: Run, run: Run, rules: Rules, this: Pass, now: datetime) -> tuple[Run, tuple[Append, ...]]:
+    """The run with its newest believable beat, and the telemetry row of a new beat that is unusable."""
+    ref, found = run.ref, run.artifacts.heartbeat
+    beat, fault = heartbeat.believe(before.beat, found, run.artifacts.active_run.value)
+    unusable: tuple[Append, ...] = ()
+    if fault is not None and found.value is not None and found.value != before.artifacts.heartbeat.value:
+        row = heartbeat.fault_row(
+            fault, found.value, loop_id=ref.loop_id, trace_id=this.trace_id, transport=ref.transport, now=now
+        )
+        unusable = (Append(Journal.HEARTBEAT, row),)
+    if beat is None:
+        return run, unusable
+    verbatim = found.value.verbatim if found.value is not None else None
+    if verbatim is None and before.heartbeat is not None:
+        verbatim = before.heartbeat.heartbeat
+    document = heartbeat.document(
+        beat,
+        verbatim or msgspec.Raw(b"null"),
+        rules.thresholds,
+        loop_id=ref.loop_id,
+        trace_id=this.trace_id,
+        transport=ref.transport,
+        now=now,
+    )
+    return replace(run, beat=beat, heartbeat=document), unusable
+
+
+def _reached(run: Run, this: Pass, now: datetime) -> TransportHealth:
+    old = run.transport_health
+    return TransportHealth(
+        updated_at=whole(now),
+        trace_id=this.trace_id,
+        transport=run.ref.transport,
+        last_result="success",
+        failure_streak=0,
+        last_success_at=whole(now),
+        last_failure_at=old.last_failure_at if old else None,
+    )
+
+
+def _unanswered(run: Run, ingest: Ingest, this: Pass, now: datetime) -> _Step:
+    old = run.transport_health
+    failing = old is not None and old.failure_streak > 0
+    return _Step(
+        replace(
+            run,
+            transport_health=TransportHealth(
+                updated_at=whole(now),
+                trace_id=this.trace_id,
+                transport=run.ref.transport,
+                last_result="failed",
+                failure_streak=(old.failure_streak if old else 0) + 1,
+                last_failure_code=ingest.failure_code,
+                last_success_at=old.last_success_at if old else None,
+                last_failure_at=whole(now),
+                failing_since=old.failing_since if failing and old else whole(now),
+            ),
+        )
+    )
+
+
+def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, now: datetime) -> Decision:
+    """The second half of every pass: findings, health, escalations, and what is worth writing."""
+    run = step.run
+    found = findings.judge(run, ingest, rules.thresholds, now)
+    run = replace(
+        run,
+        health=health.document(run, found, ingest, rules.thresholds, trace_id=this.trace_id, now=now),
+        phase_since=_phase_since(before, run, now),
+    )
+    assert run.health is not None
+    escalated = escalation.escalate(run, run.health, home=rules.home, trace_id=this.trace_id, now=now)
+    run = replace(
+        run,
+        open_escalations=escalated.open,
+        escalation_counts=escalated.counts,
+        baselined=run.baselined or ingest.ok,
+    )
+    telemetry = documents.Telemetry(
+        trace_id=this.trace_id,
+        from_start=this.from_start,
+        took_s=this.took_s,
+        events_ingested=step.events_ingested,
+        thresholds=rules.thresholds,
+        interval_s=rules.telemetry_interval_s,
+        every_pass=rules.every_pass_samples,
+    )
+    writing = documents.worth_writing(before, run, ingest, telemetry, now)
+    run = replace(run, written=writing.written, revision=before.revision + writing.changed)
+    return Decision(
+        run,
+        effects=(*step.journalled, *_escalation_rows(escalated.rows), *writing.effects),
+        wake=_next_look(run, rules, now),
+        changed=writing.changed,
+        escalations=escalated.rows,
+        events_ingested=step.events_ingested,
+        again=run.backlog_bytes > 0,
+        failed=not ingest.ok,
+    )
+
+
+def _escalation_rows(rows: tuple[EscalationRow, ...]) -> tuple[Append, ...]:
+    return tuple(Append(Journal.ESCALATIONS, row, durable=True) for row in rows)
+
+
+def _phase_since(before: Run, run: Run, now: datetime) -> datetime | None:
+    """When the run entered its phase: by the evidence where it says so, else when it was first seen in it."""
+    if run.projection is None:
+        return None
+    if run.projection.since is not None:
+        return run.projection.since
+    same = before.projection is not None and before.projection.phase is run.projection.phase
+    return before.phase_since if same and before.phase_since else whole(now)
+
+
+def _next_look(run: Run, rules: Rules, now: datetime) -> WakeAt | None:
+    """The earlier of the next threshold and the next regular sample."""
+    threshold = wake.next_look(run, rules.thresholds, now)
+    sample = documents.next_sample(run, rules.telemetry_interval_s)
+    if sample is None or (threshold is not None and threshold.when <= sample):
+        return threshold
+    return WakeAt(max(sample, now), "telemetry sample")
