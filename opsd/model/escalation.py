@@ -1,6 +1,7 @@
 """Recorded changes that someone must hear of, and their ends. Rules: `opsd.core.escalation`. Source: loop-core 9.
 
 Each row carries the members that the contract gives its category; id, severity, onset, summary and ends are ours.
+Rows of the contract's own categories name no severity: what an alert catalog maps them to must go on to hold.
 """
 
 from datetime import datetime
@@ -8,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from opsd.model.health import HealthReason, Severity
+from opsd.model.health import HealthReason
 from opsd.model.ids import EscalationId
 from opsd.model.lifecycle import DivergenceFlags, Transition
 from opsd.model.runtime import Aware
@@ -33,6 +34,14 @@ class Category(StrEnum):
     RUN_STUCK = "run_stuck"
     RUN_STOPPED = "run_stopped"
     RUN_RATE_LIMITED = "run_rate_limited"
+
+
+class AlertSeverity(StrEnum):
+    """The words that alert catalogs compare; a row with any other is refused by the contract's dispatch (alerts 4)."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
 
 
 class OpenEscalation(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -60,7 +69,11 @@ class EscalatedState(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EscalationRow(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of `escalations.jsonl`. Members that a category does not have are absent, not null."""
+    """A line of `escalations.jsonl`. Members that a category does not have are absent, not null.
+
+    `resolves` is the id of the row whose condition this one ends: of a `_resolved` row, or of a change of health, which
+    ends the former health and begins a new one in a single row. `baseline`: found at the first look, not seen to begin.
+    """
 
     timestamp: Aware
     loop_id: str
@@ -68,12 +81,12 @@ class EscalationRow(msgspec.Struct, frozen=True, rename="camel"):
     category: str
     transport: str
     id: EscalationId
-    severity: Severity
     onset: str
     summary: str
     run_id: str
     since: datetime | None = None
     condition: str | Unset = UNSET
+    severity: AlertSeverity | Unset = UNSET
     resolves: EscalationId | Unset = UNSET
     baseline: bool | Unset = UNSET
     state_file: str | Unset = UNSET

@@ -76,6 +76,7 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
     phase_since: Aware | None = None
     stream_note: StreamNote | None = None
     quarantined_at: Aware | None = None
+    baseline: tuple[str, ...] = ()
 
 
 class StateDocument(msgspec.Struct, frozen=True, rename="camel"):

@@ -84,12 +84,12 @@ def decision_not_taken_up(look: Look) -> Answer:
     approval = look.run.artifacts.approval.value
     decision = approval.decision if approval is not None else None
     at = decision.at if decision is not None else None
-    return Finding("decision_not_taken_up", Severity.INFO, parse(at), look.projection.basis, f"{_request(look)}|{at}")
+    return Finding("decision_not_taken_up", Severity.INFO, parse(at), look.projection.basis, f"{_request(look)} {at}")
 
 
 def _request(look: Look) -> str:
     approval = look.run.artifacts.approval.value
-    return f"{approval.run_id}|{approval.iteration}|{approval.requested_at}" if approval is not None else ""
+    return f"{approval.run_id}#{approval.iteration}@{approval.requested_at}" if approval is not None else ""
 
 
 def recovery_waiting(look: Look) -> Answer:
@@ -107,7 +107,7 @@ def recovery_waiting(look: Look) -> Answer:
             Severity.DEGRADED,
             mark.at,
             f"{mark.name} of {mark.timestamp}, line {mark.line}.",
-            f"e{fold.epoch}:l{mark.line}",
+            f"{mark.name}@{mark.timestamp}",
             mark.line,
         )
     request = look.run.artifacts.recovery.value
@@ -122,7 +122,7 @@ def recovery_waiting(look: Look) -> Answer:
         Severity.DEGRADED,
         at,
         f"escalation.json of {request.timestamp}: {request.reason or 'no reason given'}.",
-        f"file:{request.timestamp}",
+        f"escalation.json@{request.timestamp}",
     )
 
 

@@ -36,7 +36,7 @@ _FILES = {
     "rate_limit": "rate-limit.json",
     "recovery": "escalation.json",
 }
-_every_file = attrgetter(*_FILES)
+every_file = attrgetter(*_FILES)
 
 
 def unreachable(look: Look) -> Answer:
@@ -186,7 +186,7 @@ def backlog(look: Look) -> Answer:
 
 def file_unreadable(look: Look) -> Answer:
     """Small files that cannot be read; one finding names them all."""
-    files: tuple[Artifact[object], ...] = _every_file(look.run.artifacts)
+    files: tuple[Artifact[object], ...] = every_file(look.run.artifacts)
     bad = [(name, file) for name, file in zip(_FILES, files, strict=True) if file.presence is Presence.UNREADABLE]
     if not bad:
         return "Every small file that is there can be read."

@@ -1,0 +1,188 @@
+"""Who must hear of it, and was that said before? One row when a condition begins, one when it ends.
+
+The journal is the durable truth: what stands open there is not escalated again, whatever was forgotten meanwhile. What
+the rows look like is in `escalation_rows`; how they reach people is decided further out. Source: loop-core 9.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from opsd.core.escalation_rows import Condition, Journalist, run_id_of
+from opsd.model.escalation import Category, EscalationRow, OpenEscalation
+from opsd.model.health import Finding, HealthDocument, HealthStatus, Severity
+from opsd.model.lifecycle import Lifecycle
+from opsd.model.reasons import REASONS
+from opsd.model.run import Run
+
+CATEGORY_OF: Mapping[str, Category] = {
+    "divergence_detected": Category.DIVERGENCE,
+    "ordering_drift_detected": Category.ORDERING_DRIFT,
+    "approval_pending": Category.APPROVAL_PENDING,
+    "recovery_waiting": Category.RECOVERY_WAITING,
+    "runtime_process_missing": Category.RUN_CRASHED,
+    "role_timed_out": Category.RUN_FAILED,
+    "run_failed": Category.RUN_FAILED,
+    "usage_limited": Category.RUN_FAILED,
+    "run_stuck": Category.RUN_STUCK,
+    "no_progress": Category.RUN_STUCK,
+    "max_iterations_reached": Category.RUN_STOPPED,
+    "lifecycle_gate_failed": Category.RUN_STOPPED,
+    "run_stopped": Category.RUN_STOPPED,
+    "run_rate_limited": Category.RUN_RATE_LIMITED,
+}
+"""The findings that escalate by themselves. What the contract's health knows escalates as a change of health."""
+
+HEALTH = frozenset({Category.HEALTH_DEGRADED, Category.HEALTH_CRITICAL})
+
+_ORDER: Mapping[Category, int] = {category: order for order, category in enumerate(Category)}
+
+# What somebody has to know of although it began before the first look; all else found then is history.
+_URGENT_AT_FIRST_SIGHT = frozenset({Category.APPROVAL_PENDING, Category.RUN_CRASHED})
+_URGENT_CODES = frozenset({"ingest_stale", "runtime_heartbeat_stale"})
+# What one pass itself witnesses and the next may no longer see: a log that went backwards.
+_WITNESSED = frozenset({Category.DIVERGENCE, Category.ORDERING_DRIFT})
+_UNREAD = "The log has not been read to its end; the rest of it may say otherwise."
+
+
+class Escalated(msgspec.Struct, frozen=True):
+    """`rows` in the order in which they belong in the journal; the rest is what the run remembers from now on."""
+
+    rows: tuple[EscalationRow, ...]
+    open: tuple[OpenEscalation, ...]
+    counts: dict[str, int]
+    baseline: tuple[str, ...] = ()
+
+
+def escalate(run: Run, health: HealthDocument, *, home: str, trace_id: str, now: datetime) -> Escalated:
+    """What begins and what ends with this pass. `home` is the repository whose manager files the rows name.
+
+    `run` carries this pass's projection and sequence, and what was open before it. The same pass repeated after a
+    crash gives rows of the same ids, and none for what already stands open in the journal. A change of health ends
+    the former health and begins the new one in a single row.
+    """
+    present = tuple(conditions(run, health))
+    opened, baseline = run.open_escalations, run.baseline
+    if not present and not opened and not baseline:
+        return Escalated((), (), run.escalation_counts)
+
+    standing = {_key(one): one for one in opened}
+    begun = [one for one in present if one.key not in standing and why_not_begun(one, run, health) is None]
+    change = next((one for one in begun if one.category in HEALTH), None)
+    gone = [one for one in opened if not _stands(one, present)]
+    may_end = why_not_ended(run, health) is None
+    ended = [one for one in gone if may_end or (change is not None and one.category in HEALTH)]
+    kept = _baseline(run, health, present, standing)
+    if not ended and not begun:
+        return Escalated((), opened, run.escalation_counts, kept)
+
+    journal = Journalist(run, health, home, trace_id, now)
+    former = next((one for one in ended if one.category in HEALTH), None) if change is not None else None
+    for one in ended:
+        if one is not former:
+            journal.end(one)
+    begun.sort(key=_contract_order)
+    began = tuple(journal.begin(one, former if one is change else None) for one in begun)
+    stay = tuple(one for one in opened if one not in ended)
+    return Escalated(tuple(journal.rows), (*stay, *began), journal.counts, kept)
+
+
+def conditions(run: Run, health: HealthDocument) -> Iterator[Condition]:
+    """All that is true of the run now and would escalate, whether or not it already has."""
+    for finding in health.findings:
+        category = CATEGORY_OF.get(finding.code)
+        if category is not None and not _only_a_note(finding, category):
+            yield Condition(category, _about(run, finding, category), finding.onset, finding.since, finding)
+    if health.status is not HealthStatus.HEALTHY:
+        yield _health(run, health)
+
+
+def _only_a_note(finding: Finding, category: Category) -> bool:
+    """A run that waits for a usage limit has not failed; that a pending approval needs no haste silences nobody."""
+    return finding.severity is Severity.INFO and category is not Category.APPROVAL_PENDING
+
+
+def _about(run: Run, finding: Finding, category: Category) -> str:
+    """What the condition is about within its category: the same as long as it is the same condition."""
+    match category:
+        case Category.DIVERGENCE:
+            flags = run.projection.divergence if run.projection is not None else None
+            return ",".join(name for name in flags.__struct_fields__ if getattr(flags, name)) if flags else ""
+        case Category.ORDERING_DRIFT:
+            return ",".join(run.sequence.violations) if run.sequence is not None else ""
+        case Category.APPROVAL_PENDING | Category.RECOVERY_WAITING:
+            return finding.onset
+        case _:
+            return run_id_of(run)
+
+
+def _health(run: Run, health: HealthDocument) -> Condition:
+    transport = run.transport_health
+    failing = transport.failing_since if transport is not None else None
+    onsets = {finding.code: finding.onset for finding in health.findings}
+    unreached = failing.isoformat() if failing is not None else "-"
+    known = [
+        finding.since for finding in health.findings if finding.since is not None and REASONS[finding.code].contract
+    ]
+    return Condition(
+        Category.HEALTH_CRITICAL if health.status is HealthStatus.CRITICAL else Category.HEALTH_DEGRADED,
+        ",".join(health.reason_codes),
+        " ".join(f"{code}={onsets.get(code, unreached)}" for code in health.reason_codes),
+        max(known, default=failing),
+    )
+
+
+def why_not_begun(one: Condition, run: Run, health: HealthDocument) -> str | None:
+    """Why a condition that is not open yet may not be escalated now; None where it may."""
+    if one.key in run.baseline:
+        return "It was there at the first look, before the manager's time."
+    looked = health.transport.ingest_status == "success"
+    if run.backlog_bytes and one.category not in _WITNESSED and (looked or one.category not in HEALTH):
+        return _UNREAD
+    if run.baselined:
+        return None
+    if not looked:
+        lasting = any(reason.metric == "transportFailureStreak" for reason in health.reasons)
+        return None if lasting else "It was never reached yet, and has not failed often enough to say so."
+    urgent = (
+        one.category in _URGENT_AT_FIRST_SIGHT
+        or (one.category is Category.RECOVERY_WAITING and health.metrics.lifecycle_state == Lifecycle.RUNNING)
+        or (one.category in HEALTH and not _URGENT_CODES.isdisjoint(health.reason_codes))
+    )
+    return None if urgent else "It was there at the first look, and needs nobody at once."
+
+
+def why_not_ended(run: Run, health: HealthDocument) -> str | None:
+    """Why this pass may not call an open condition ended just because it no longer sees it; None where it may."""
+    if health.transport.ingest_status != "success":
+        return "The last look failed, so nothing shows that it ended."
+    return _UNREAD if run.backlog_bytes else None
+
+
+def _stands(one: OpenEscalation, present: Iterable[Condition]) -> bool:
+    return any(one.category is now.category and one.condition == now.condition for now in present)
+
+
+def _key(one: OpenEscalation) -> str:
+    return f"{one.category}|{one.condition}"
+
+
+def _contract_order(one: Condition) -> tuple[bool, int]:
+    """Divergence before drift (loop-core 9), ours, and health last: readers of the journal's end look for it there."""
+    return one.category in HEALTH, _ORDER[one.category]
+
+
+def _baseline(
+    run: Run, health: HealthDocument, present: tuple[Condition, ...], standing: Mapping[str, OpenEscalation]
+) -> tuple[str, ...]:
+    """What stays known and unsaid: found at the first look, and lasting since."""
+    looked = health.transport.ingest_status == "success"
+    if not looked or run.backlog_bytes:
+        return run.baseline
+    if run.baselined:
+        if not run.baseline:
+            return ()
+        keys = {one.key for one in present}
+        return tuple(key for key in run.baseline if key in keys)
+    return tuple(one.key for one in present if one.key not in standing and why_not_begun(one, run, health) is not None)
