@@ -5,20 +5,19 @@ Source: runtime-artifacts 4.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from opsd.core.instants import parse
+from opsd.core.payload import defused, gates, limit_end, said
 from opsd.model.ids import UNKNOWN_RUN
 from opsd.model.lifecycle import Ending, EventMark, Fold, Limit, RunFacts
 from opsd.model.runtime import EventLine, RateLimitInfo
 
 USAGE_LIMIT: Final = "usage_limit"
 RATE_LIMIT: Final = "rate_limit"
-DETAIL_LENGTH_MAX: Final = 200
 
 
 class Folded(msgspec.Struct, frozen=True):
@@ -114,8 +113,7 @@ class _Draft:
     def begin(self, event: EventLine, line: int) -> None:
         before = self.facts
         if before is not None and before.ending is None:
-            lost = Ending.USAGE_LIMITED if self.limit is not None else Ending.LOST
-            self.ends.append(replace(before, ending=lost, ended=self._last_mark()))
+            self.ends.append(replace(before, ending=Ending.LOST, ended=self._last_mark()))
         self.run_id = event.run_id or UNKNOWN_RUN
         self.iteration = event.iteration
         self.step = None
@@ -145,7 +143,7 @@ class _Draft:
         self.step = None
         run = self.facts
         if run is not None and run.ending is None:
-            self.run = replace(run, ending=ending, ended=_mark(event, line), detail=_defused(detail))
+            self.run = replace(run, ending=ending, ended=_mark(event, line), detail=defused(detail))
             self.ends.append(self.run)
 
     def goes_on(self) -> None:
@@ -192,51 +190,10 @@ def _mark(event: EventLine, line: int) -> EventMark:
     )
 
 
-class _Said(msgspec.Struct, gc=False):
-    """The members of `data` that are looked at, over all events. Source: runtime-artifacts 4."""
-
-    reason: str | None = None
-    status: str | None = None
-    action: str | None = None
-    failure_policy: str | None = None
-    max_iterations: int | None = None
-    timeout_seconds: int | None = None
-    info: RateLimitInfo | None = None
-
-
-class _Gates(msgspec.Struct, gc=False):
-    tests: str | None = None
-    validation: str | None = None
-    prerequisites: str | None = None
-    checklist: str | None = None
-    evidence: str | None = None
-    lifecycle: str | None = None
-    approval: str | None = None
-
-
-_said = msgspec.json.Decoder(_Said)
-_gates = msgspec.json.Decoder(_Gates)
-
-
-def _data(event: EventLine) -> _Said:
-    """The payload, empty where it is missing or of another shape: an odd payload must not cost the event."""
-    try:
-        return _said.decode(event.data)
-    except msgspec.DecodeError:
-        return _Said()
-
-
-def _defused(text: str | None) -> str | None:
-    """Text from a run is shown to people: bounded, and without control or direction characters."""
-    if text is None:
-        return None
-    return "".join(character if character.isprintable() else "?" for character in text[:DETAIL_LENGTH_MAX])
-
-
 def _loop_started(draft: _Draft, event: EventLine, line: int) -> None:
     draft.begin(event, line)
     if draft.run is not None:
-        draft.run = replace(draft.run, max_iterations=_data(event).max_iterations or None)
+        draft.run = replace(draft.run, max_iterations=said(event).max_iterations or None)
 
 
 def _iteration_started(draft: _Draft, event: EventLine, line: int) -> None:
@@ -258,7 +215,7 @@ def _step_ended(draft: _Draft, event: EventLine, line: int) -> None:
 def _tests_ended(draft: _Draft, event: EventLine, line: int) -> None:
     """Counts iterations whose tests failed in a row; an iteration that skipped them neither counts nor clears."""
     draft.step = None
-    status = _data(event).status
+    status = said(event).status
     if draft.run is not None and status == "ok":
         draft.run = replace(draft.run, tests_failed_streak=0)
     elif draft.run is not None and status == "failed" and event.name == "tests_end":
@@ -266,13 +223,8 @@ def _tests_ended(draft: _Draft, event: EventLine, line: int) -> None:
 
 
 def _gates_evaluated(draft: _Draft, event: EventLine, line: int) -> None:
-    try:
-        gates = _gates.decode(event.data)
-    except msgspec.DecodeError:
-        return
     if draft.run is not None:
-        said = {gate: status for gate, status in msgspec.structs.asdict(gates).items() if status is not None}
-        draft.run = replace(draft.run, gates=said)
+        draft.run = replace(draft.run, gates=gates(event))
 
 
 def _iteration_ended(draft: _Draft, event: EventLine, line: int) -> None:
@@ -296,46 +248,35 @@ _STOPS: Mapping[str | None, Ending] = {
 
 
 def _stopped(draft: _Draft, event: EventLine, line: int) -> None:
-    reason = _data(event).reason
+    reason = said(event).reason
     draft.end(event, line, _STOPS.get(reason, Ending.STOPPED), reason)
 
 
 def _made_no_progress(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.end(event, line, Ending.NO_PROGRESS, _data(event).reason)
+    draft.end(event, line, Ending.NO_PROGRESS, said(event).reason)
 
 
 def _timed_out(draft: _Draft, event: EventLine, line: int) -> None:
-    limit_s = _data(event).timeout_seconds
+    limit_s = said(event).timeout_seconds
     detail = None if limit_s is None else f"{event.role} was ended after {limit_s} s"
     draft.end(event, line, Ending.ROLE_TIMEOUT, detail)
 
 
 def _delegation_failed(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.end(event, line, Ending.FAILED, _data(event).failure_policy)
+    draft.end(event, line, Ending.FAILED, said(event).failure_policy)
 
 
 def _rate_limited(draft: _Draft, event: EventLine, line: int) -> None:
-    info = _data(event).info or RateLimitInfo()
+    info = said(event).info or RateLimitInfo()
     since = parse(event.timestamp)
-    draft.limit = Limit(RATE_LIMIT, since, _limit_end(info, since), event.role, _defused(info.message))
+    draft.limit = Limit(RATE_LIMIT, since, limit_end(info, since), event.role, defused(info.message))
     draft.end(event, line, Ending.RATE_LIMITED, info.message)
 
 
-def _limit_end(info: RateLimitInfo, since: datetime | None) -> datetime | None:
-    try:
-        if info.resets_at is not None:
-            return datetime.fromtimestamp(info.resets_at, UTC)
-        if info.resets_in is not None and since is not None:
-            return since + timedelta(seconds=info.resets_in)
-    except (OverflowError, ValueError, OSError):  # a number no calendar holds: nobody knows the end
-        pass
-    return None
-
-
 def _usage_blocked(draft: _Draft, event: EventLine, line: int) -> None:
-    """Whether the run waits or ends here is a setting that the log does not tell: `lifecycle` sees by the process."""
-    draft.step = None
-    draft.limit = Limit(USAGE_LIMIT, parse(event.timestamp), None, event.role, _defused(_data(event).action))
+    """Whether the run ends here or waits is a setting, which no event tells: it counts as ended until it goes on."""
+    draft.limit = Limit(USAGE_LIMIT, parse(event.timestamp), None, event.role, defused(said(event).action))
+    draft.end(event, line, Ending.USAGE_LIMITED)
 
 
 def _approval_asked(draft: _Draft, event: EventLine, line: int) -> None:
