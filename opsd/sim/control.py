@@ -18,6 +18,13 @@ from opsd.sim.steps import Delete
 from opsd.sim.tree import DiskTree
 
 POLLS_MAX = 10
+_DELEGATION = (
+    "delegation_roles",
+    "delegation_enabled_roles",
+    "delegation_children",
+    "delegation_failed",
+    "delegation_recon_violations",
+)
 
 
 def cancel(tree: DiskTree, part: Part, *, partial: bool = False) -> int:
@@ -139,16 +146,27 @@ def status(tree: DiskTree, *, loop_id: str | None, summary: bool) -> int:
         return 0
     if not loop_id:
         return complain("loop id required for status --summary without a config")
-    text = tree.read(f"{documents.folder(loop_id)}/run-summary.json")
-    entries = _parsed(text or "").get("entries")
-    if not entries:
+    report = _parsed(tree.read(f"{documents.folder(loop_id)}/run-summary.json") or "")
+    if not report.get("entries"):
         print(f"No run summary found for loop '{loop_id}'.")
         return 0
-    last = entries[-1]
-    gates = " ".join(f"{gate}={value}" for gate, value in last["gates"].items() if gate != "lifecycle")
-    promise = str(last["promise"]["matched"]).lower()
-    head = f"loop={loop_id} run_id={last['run_id']} iteration={last['iteration']}"
-    print(f"{head} updated_at={last['ended_at']} promise={promise} {gates}")
+    last = report["entries"][-1]
+    evidence = last["artifacts"].get("evidence", {})
+    told = {
+        "loop": loop_id,
+        "run_id": last["run_id"],
+        "iteration": last["iteration"],
+        "updated_at": report["updated_at"],
+        "promise": str(last["promise"]["matched"]).lower(),
+        # The runtime's line has no `lifecycle`, although its summary has.
+        **{gate: value for gate, value in last["gates"].items() if gate != "lifecycle"},
+        **dict.fromkeys(_DELEGATION, 0),
+        "evidence_file": evidence.get("path", ""),
+        "evidence_exists": str(evidence.get("exists", False)).lower(),
+        "evidence_sha256": evidence.get("sha256", ""),
+        "evidence_mtime": evidence.get("mtime", ""),
+    }
+    print(" ".join(f"{key}={value}" for key, value in told.items()))
     return 0
 
 

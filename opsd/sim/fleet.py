@@ -119,39 +119,39 @@ def _write(path: str, text: str) -> None:
 class FleetPlay:
     """A fleet at play: a context manager that starts its runs and, on the way out, leaves no process behind.
 
-    `poll` must be called every now and then (a few times a second): it does the operators' errands, which are to
-    cancel what plays `cancelled` and, unless `rerun` is off, to run again what was approved or rejected. With
-    `hosted`, one process plays all.
+    Starts are spread over `stagger_s` seconds (by default up to 2, by size), so that loops do not move in step.
+    `poll` must be called every now and then (a few times a second): it does the operators' errands, which are to cancel
+    what plays `cancelled` and, unless `rerun` is off, to run again what was approved or rejected. With `hosted`, one
+    process plays all.
     """
 
-    def __init__(self, fleet: Fleet, *, hosted: bool = False, stagger_s: float = 2.0, rerun: bool = True) -> None:
+    def __init__(
+        self, fleet: Fleet, *, hosted: bool = False, stagger_s: float | None = None, rerun: bool = True
+    ) -> None:
         self.fleet = fleet
         self._hosted = hosted
         self._rerun = rerun
-        self._stagger_s = stagger_s
+        self._stagger_s = min(2.0, 0.05 * len(fleet.checkouts)) if stagger_s is None else stagger_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._cancelled: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._hosted:
             self._start_host()
+            return self
+        try:
+            for checkout in self.fleet.checkouts:
+                self._start_run(checkout)
+                time.sleep(self._stagger_s / len(self.fleet.checkouts))
+        except BaseException:  # an interrupt half-way must not leave the first half running
+            self.stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    def start(self, due: Callable[[], bool] = lambda: False) -> None:
-        """Start one process per checkout, spread over `stagger_s`; breaks off when `due()` says so."""
-        if self._hosted:
-            return
-        pause_s = self._stagger_s / len(self.fleet.checkouts)
-        for checkout in self.fleet.checkouts:
-            if due():
-                return
-            self._start_run(checkout)
-            time.sleep(pause_s)
 
     def poll(self) -> bool:
         """Do the errands that are due; False once every run has ended and none waits for a decision."""
@@ -241,7 +241,7 @@ def play_fleet(
     duration_s: float | None = None,
     hosted: bool | None = None,
     rerun: bool = True,
-    stagger_s: float = 2.0,
+    stagger_s: float | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> bool:
     """Play a fleet in the foreground; returns True when every run came to its end, False when time or a signal did.
@@ -257,7 +257,6 @@ def play_fleet(
         def due() -> bool:
             return interrupted.is_set() or time.monotonic() >= deadline_s
 
-        play.start(due)
         ready()
         while not due():
             if not play.poll():

@@ -59,7 +59,8 @@ class Fault(NamedTuple):
     """How one call misbehaves.
 
     slow: waits `seconds` first, then does its work. fail: exit `code`, nothing done. lie: exit 0 and the words of
-    success, nothing done. partial: stops half-way, exit 0. late-fail: does everything, then exit `code`.
+    success, nothing done. partial: stops half-way (`run`: once the implementer works, exit 1; others: exit 0).
+    late-fail: does everything, then exit `code`. deaf: a `run` that ignores SIGTERM, so that `cancel` must force it.
     """
 
     kind: str = ""
@@ -67,7 +68,7 @@ class Fault(NamedTuple):
     code: int = 1
 
 
-KINDS = ("slow", "fail", "lie", "partial", "late-fail")
+KINDS = ("slow", "fail", "lie", "partial", "late-fail", "deaf")
 
 
 def fault_of(part: Part, command: str, nth: int) -> Fault:

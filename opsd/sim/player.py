@@ -16,7 +16,7 @@ from opsd.sim.tree import Tree
 KEEPER = "OPSD_SIM_KEEPER"
 """Environment variable with the pid of whoever started this run; the run ends when that process is gone."""
 
-LOOK_UP_S = 2.0
+LOOK_UP_S = 1.0
 
 
 class Ending(Exception):  # noqa: N818 -- the way out of a wait, not an error

@@ -3,15 +3,10 @@
 Source: runtime-artifacts 4.4. Running the tests again is the iteration's business.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
+from opsd.sim.scene import Scene
 from opsd.sim.steps import Delete, Document, Mark, Step
-
-if TYPE_CHECKING:
-    from opsd.sim.iteration import Scene
 
 
 def recover(scene: Scene, iteration: int) -> Generator[Step, None, bool]:

@@ -5,6 +5,7 @@ standard library is imported, and of that little.
 """
 
 import os
+import signal
 import stat
 import sys
 import time
@@ -92,7 +93,7 @@ def _with_faults(repo: str, command: str, options: Options) -> int:
         return 0
     if fault.kind == "slow":
         wait_until(time.monotonic() + fault.seconds, keeper=None)
-    code = _perform(repo, part, command, options, partial=fault.kind == "partial")
+    code = _perform(repo, part, command, options, fault.kind)
     return fault.code if fault.kind == "late-fail" else code
 
 
@@ -105,12 +106,14 @@ def _boast(command: str, options: Options) -> str:
     }.get(command, "")
 
 
-def _perform(repo: str, part: Part, command: str, options: Options, *, partial: bool) -> int:
+def _perform(repo: str, part: Part, command: str, options: Options, fault: str) -> int:
     tree, loop_id = DiskTree(repo), options.values.get("--loop")
+    partial = fault == "partial"
     if command == "cancel":
         return control.cancel(tree, part, partial=partial)
     if command == "status":
-        return control.status(tree, loop_id=loop_id, summary="--summary" in options.plain)
+        summary = "--summary" in options.plain
+        return control.status(tree, loop_id=loop_id or _first_loop(repo), summary=summary)
     if command == "approve":
         return control.approve(
             tree,
@@ -121,10 +124,17 @@ def _perform(repo: str, part: Part, command: str, options: Options, *, partial: 
             reject="--reject" in options.plain,
             partial=partial,
         )
-    return _run(tree, part, loop_id, dry="--dry-run" in options.plain, partial=partial)
+    return _run(tree, part, loop_id, dry="--dry-run" in options.plain, fault=fault)
 
 
-def _run(tree: DiskTree, part: Part, only: str | None, *, dry: bool, partial: bool) -> int:
+def _first_loop(repo: str) -> str | None:
+    try:
+        return next(iter(loops_in(repo)), None)
+    except FileNotFoundError:
+        return None
+
+
+def _run(tree: DiskTree, part: Part, only: str | None, *, dry: bool, fault: str) -> int:
     try:
         loop_ids = loops_in(tree.repo)
     except FileNotFoundError:
@@ -136,6 +146,8 @@ def _run(tree: DiskTree, part: Part, only: str | None, *, dry: bool, partial: bo
             control.status(tree, loop_id=loop_id, summary=True)
         return 0
     end_on_signals()
+    if fault == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     script = run_script(
         part,
         repo=tree.repo,
@@ -146,7 +158,7 @@ def _run(tree: DiskTree, part: Part, only: str | None, *, dry: bool, partial: bo
         pgid=os.getpgid(0),
         start_s=time.time(),
     )
-    return play(script, tree, keeper=keeper_of(dict(os.environ)), until="running" if partial else "")
+    return play(script, tree, keeper=keeper_of(dict(os.environ)), until="running" if fault == "partial" else "")
 
 
 # The first two lines are shell, and a string to Python. After `exec` the kernel shows the interpreter, this file and

@@ -9,10 +9,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from opsd.sim import documents, events
-from opsd.sim.iteration import Ended, Iteration, Scene
+from opsd.sim.iteration import Iteration
 from opsd.sim.part import Part
 from opsd.sim.pen import Pen
 from opsd.sim.scenarios import Behaviour, behaviour_of
+from opsd.sim.scene import Ended, Scene
 from opsd.sim.steps import AddEntry, Delete, Document, Exit, Mark, Rename, Step, Touch, Truncate
 from opsd.sim.tree import Tree
 

@@ -7,7 +7,8 @@ import os
 from datetime import datetime
 
 from opsd.sim.checkout import set_up
-from opsd.sim.part import Part
+from opsd.sim.fleet import Fleet
+from opsd.sim.part import Part, read_part
 from opsd.sim.steps import Die, Exit, Mark, Rename, Step
 from opsd.sim.story import DEAD_PID, Stage, tell
 from opsd.sim.tree import MemoryTree
@@ -59,6 +60,13 @@ def lay_down(
     for name, text in tree.files.items():
         _write(os.path.join(path, name), text, written_s.get(name, start_s))
     return loops
+
+
+def lay_down_fleet(fleet: Fleet, *, at: datetime) -> None:
+    """Give every checkout of a made fleet the tree that its scenario leaves, ended at `at`, without playing it."""
+    for checkout in fleet.checkouts:
+        part = read_part(checkout.repo)
+        lay_down(checkout.scenario, checkout.repo, at=at, loop_id=checkout.loops[0], part=part)
 
 
 def _write(path: str, text: str, modified_s: float) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from opsd.sim.fleet import REGISTRY, Checkout, FleetPlay, make_fleet, play_fleet
 from opsd.sim.names import loop_ids
 from opsd.sim.part import read_part
 from opsd.sim.story import DEAD_PID
+from opsd.sim.trees import lay_down_fleet
 from tests.sim.checkouts import QUICK, eventually
 
 ENDING = ("complete", "stuck", "killed", "rate-limited", "role-error", "torn-lines", "rotated")
@@ -83,6 +85,15 @@ def test_loop_ids_never_repeat_and_are_safe_as_folder_names() -> None:
     assert not [loop_id for loop_id in ids if loop_id_fault(loop_id)]
 
 
+def test_a_fleet_can_be_laid_down_without_playing(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, len(ENDING), seed=2, mix=ENDING)
+
+    lay_down_fleet(fleet, at=datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC))
+
+    assert [names(checkout)[-1] for checkout in fleet.checkouts][:2] == ["loop_complete", "loop_stop"]
+    assert all(read_part(checkout.repo).scenario == checkout.scenario for checkout in fleet.checkouts)
+
+
 def test_a_fleet_of_nobody_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one loop"):
         make_fleet(tmp_path, 0)
@@ -92,7 +103,7 @@ def test_a_fleet_of_nobody_is_refused(tmp_path: Path) -> None:
 def test_a_fleet_plays_to_its_ends_and_leaves_no_process(hosted: bool, tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, len(ENDING), seed=2, speed=2000, mix=ENDING, part=QUICK)
 
-    assert play_fleet(fleet, duration_s=30, hosted=hosted, stagger_s=0.1) is True
+    assert play_fleet(fleet, duration_s=30, hosted=hosted) is True
 
     last = {checkout.scenario: names(checkout)[-1] for checkout in fleet.checkouts}
     assert last == {
@@ -115,7 +126,7 @@ def test_a_fleet_plays_to_its_ends_and_leaves_no_process(hosted: bool, tmp_path:
 def test_what_plays_cancelled_is_cancelled_while_it_works(hosted: bool, tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, 1, seed=2, speed=100, mix=["cancelled"], part=QUICK)
 
-    assert play_fleet(fleet, duration_s=30, hosted=hosted, stagger_s=0.1) is True
+    assert play_fleet(fleet, duration_s=30, hosted=hosted) is True
 
     assert state(fleet.checkouts[0]) is None
     assert names(fleet.checkouts[0])[-1] == "role_start"
@@ -127,8 +138,7 @@ def test_a_decided_loop_is_run_again(hosted: bool, tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, 1, seed=2, speed=2000, mix=["approval"], part=QUICK)
     checkout = fleet.checkouts[0]
 
-    with FleetPlay(fleet, hosted=hosted, stagger_s=0.0) as play:
-        play.start()
+    with FleetPlay(fleet, hosted=hosted) as play:
         eventually(lambda: play.poll() and state(checkout, _approval(checkout)) is not None, "a request")
         words = [fleet.command, "approve", "--repo", checkout.repo, "--loop", checkout.loops[0]]
         eventually(lambda: (state(checkout) or {}).get("active") is False, "the run has ended")
@@ -147,7 +157,7 @@ def test_cancelling_a_hosted_loop_spares_the_others(tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, 3, seed=2, speed=2000, mix=["steady"], part=QUICK)
     target, *others = fleet.checkouts
 
-    with FleetPlay(fleet, hosted=True, stagger_s=0.0) as play:
+    with FleetPlay(fleet, hosted=True) as play:
         eventually(lambda: all(len(names(checkout)) > 30 for checkout in fleet.checkouts), "all iterate")
         run = state(target, "active-run.json") or {}
         words = [fleet.command, "cancel", "--repo", target.repo]

@@ -85,6 +85,18 @@ def test_cancel_reaches_a_run_that_leads_no_group_of_its_own(
     assert started[0].wait(10) == 143
 
 
+def test_cancel_forces_a_run_that_does_not_listen(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
+    box = Sandbox(tmp_path, QUICK._replace(scenario="silent-stall", faults={"run": [{"kind": "deaf"}]}))
+    started.append(box.start())
+    eventually(lambda: len(box.names()) == 5, "the implementer works")
+
+    done = box.call("cancel")
+
+    assert done.stdout.endswith("Cancelled loop state and force-stopped active run process.\n")
+    assert started[0].wait(10) == -signal.SIGKILL
+    assert box.document("active-run.json") is None
+
+
 def test_cancel_spares_a_process_that_is_no_run(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
     """A pid is reused; only the command line tells a run from a stranger."""
     box = Sandbox(tmp_path, QUICK)
@@ -195,6 +207,16 @@ def test_two_loops_are_worked_through_by_one_run(tmp_path: Path) -> None:
     state = box.document("state.json")
     assert state is not None
     assert (state["current_loop_id"], state["loop_index"], state["iteration"]) == ("", 2, 0)
+
+
+def test_a_summary_is_told_in_one_line_without_the_lifecycle_gate(tmp_path: Path) -> None:
+    box = Sandbox(tmp_path, QUICK)
+    box.call("run", "--loop", LOOP)
+
+    told = dict(pair.split("=", 1) for pair in box.call("status", "--summary").stdout.split())
+
+    assert (told["loop"], told["iteration"], told["promise"], told["tests"]) == (LOOP, "2", "true", "ok")
+    assert "lifecycle" not in told
 
 
 @pytest.mark.parametrize(
