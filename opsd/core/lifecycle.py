@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from opsd.core.clues import Clues, clues_of, is_older, is_stale
 from opsd.core.instants import parse
 from opsd.core.phase import SECOND, WRITTEN_APART, believe
-from opsd.core.scene import Scene, is_older, is_stale, scene_of
 from opsd.model.ids import UNKNOWN_RUN, LoopId
 from opsd.model.lifecycle import DivergenceFlags, EventMark, Fold, Lifecycle, Phase, Projection, Transition
 from opsd.model.observation import Artifacts
@@ -57,7 +57,7 @@ def project(
     now: datetime,
 ) -> Projection:
     """What this look makes of the run. `batch_last` is the last event new in it, `previous` the last look's answer."""
-    scene = scene_of(
+    clues = clues_of(
         loop_id,
         fold,
         artifacts,
@@ -68,15 +68,15 @@ def project(
         thresholds=thresholds,
         now=now,
     )
-    believed = believe(scene)
-    run, entry = scene.run, scene.entry
+    believed = believe(clues)
+    run, entry = clues.run, clues.entry
     if entry is not None and run is not None and is_older(entry.run_id, entry.ended_at, run):
         entry = None
-    pending = scene.approval is not None and scene.approval.status == "pending" and not is_stale(scene)
-    mismatch_at = _active_mismatch_at(scene)
+    pending = clues.approval is not None and clues.approval.status == "pending" and not is_stale(clues)
+    mismatch_at = _active_mismatch_at(clues)
     flags = DivergenceFlags(
         active_mismatch=mismatch_at is not None and now >= mismatch_at,
-        approval_completion_conflict=pending and _is_also_complete(scene, entry),
+        approval_completion_conflict=pending and _is_also_complete(clues, entry),
         cursor_regression=log_shrank,
     )
     state = LIFECYCLE[believed.phase]
@@ -108,8 +108,8 @@ def _sooner(one: datetime | None, other: datetime | None, now: datetime) -> date
     return min((at for at in (one, other) if at is not None and at > now), default=None)
 
 
-def _is_also_complete(scene: Scene, entry: SummaryEntry | None) -> bool:
-    approval = scene.approval
+def _is_also_complete(clues: Clues, entry: SummaryEntry | None) -> bool:
+    approval = clues.approval
     return (
         approval is not None
         and entry is not None
@@ -119,21 +119,21 @@ def _is_also_complete(scene: Scene, entry: SummaryEntry | None) -> bool:
     )
 
 
-def _active_mismatch_at(scene: Scene) -> datetime | None:
+def _active_mismatch_at(clues: Clues) -> datetime | None:
     """When the contract's `activeMismatch` is believed; None where log and state agree.
 
     The log stands in the middle of an iteration, the state on file says that the loop is not active, and no live
     process explains it. A state that names another loop contradicts only what our log said after it was written.
     """
-    last, state, file = scene.fold.last, scene.state, scene.artifacts.state
-    if last is None or last.name not in _MID_ITERATION or scene.is_over or scene.going:
+    last, state, file = clues.fold.last, clues.state, clues.artifacts.state
+    if last is None or last.name not in _MID_ITERATION or clues.is_over or clues.going:
         return None
     if state is None or file.presence is not Presence.PRESENT:
         return None
-    if state.active is True and state.current_loop_id == scene.loop_id:
+    if state.active is True and state.current_loop_id == clues.loop_id:
         return None
     written = parse(state.updated_at)
-    if state.current_loop_id != scene.loop_id and written and last.at and last.at <= written:
+    if state.current_loop_id != clues.loop_id and written and last.at and last.at <= written:
         return None
     apart = [at for at in (file.mtime or written, last.at and last.at + SECOND) if at]
-    return max(apart, default=scene.now) + WRITTEN_APART
+    return max(apart, default=clues.now) + WRITTEN_APART

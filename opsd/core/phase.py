@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from opsd.core.clues import Clues, is_older, is_stale
 from opsd.core.instants import parse
-from opsd.core.scene import Scene, is_older, is_stale
 from opsd.model.lifecycle import Ending, Phase
 from opsd.model.process import Liveness
 from opsd.model.runtime import LoopConfig, Presence, UsageCheck
@@ -53,83 +53,83 @@ class Believed(msgspec.Struct, frozen=True, gc=False):
     holds_until: datetime | None = None
 
 
-def _approval_pending(scene: Scene) -> Believed | None:
-    approval = scene.approval
-    if approval is None or approval.status != "pending" or is_stale(scene):
+def _approval_pending(clues: Clues) -> Believed | None:
+    approval = clues.approval
+    if approval is None or approval.status != "pending" or is_stale(clues):
         return None
     basis = f"approval.json asks for a decision on iteration {approval.iteration} of run {approval.run_id}"
     return Believed(Phase.AWAITING_APPROVAL, basis, parse(approval.requested_at))
 
 
-def _approval_logged(scene: Scene) -> Believed | None:
+def _approval_logged(clues: Clues) -> Believed | None:
     """The request is logged right after its file is written: a file not there yet was looked for too early."""
-    run, mark = scene.run, scene.fold.approval_requested
-    if run is None or run.ending is not Ending.AWAITING_APPROVAL or mark is None or scene.approval is not None:
+    run, mark = clues.run, clues.fold.approval_requested
+    if run is None or run.ending is not Ending.AWAITING_APPROVAL or mark is None or clues.approval is not None:
         return None
-    due = (mark.at or scene.now) + SECOND + WRITTEN_APART
-    if scene.artifacts.approval.presence is Presence.ABSENT and scene.now >= due:
+    due = (mark.at or clues.now) + SECOND + WRITTEN_APART
+    if clues.artifacts.approval.presence is Presence.ABSENT and clues.now >= due:
         return None
     return Believed(Phase.AWAITING_APPROVAL, "the log asks for approval", mark.at, due)
 
 
-def _paused(scene: Scene) -> Believed | None:
-    if scene.going and scene.process.liveness is Liveness.PAUSED:
-        return Believed(Phase.PAUSED, f"process {scene.process.pid} is stopped by a signal")
+def _paused(clues: Clues) -> Believed | None:
+    if clues.going and clues.process.liveness is Liveness.PAUSED:
+        return Believed(Phase.PAUSED, f"process {clues.process.pid} is stopped by a signal")
     return None
 
 
-def _starting(scene: Scene) -> Believed | None:
-    if scene.going and scene.starts:
-        basis = f"active-run.json names process {scene.process.pid}, and its run has logged nothing yet"
-        return Believed(Phase.STARTING, basis, parse(scene.process.begun))
+def _starting(clues: Clues) -> Believed | None:
+    if clues.going and clues.starts:
+        basis = f"active-run.json names process {clues.process.pid}, and its run has logged nothing yet"
+        return Believed(Phase.STARTING, basis, parse(clues.process.begun))
     return None
 
 
-def _limited(scene: Scene) -> Believed | None:
-    limit = scene.fold.limit
-    if limit is None or not scene.going:
+def _limited(clues: Clues) -> Believed | None:
+    limit = clues.fold.limit
+    if limit is None or not clues.going:
         return None
     ends_at = limit.ends_at
     if ends_at is None:
-        usage = _config(scene).usage_check if scene.artifacts.config.value else UsageCheck(wait_on_limit=True)
+        usage = _config(clues).usage_check if clues.artifacts.config.value else UsageCheck(wait_on_limit=True)
         if not usage.wait_on_limit:
             return None
-        ends_at = (limit.since or scene.now) + timedelta(seconds=usage.max_wait_seconds)
-    if scene.now >= ends_at + GRACE:
+        ends_at = (limit.since or clues.now) + timedelta(seconds=usage.max_wait_seconds)
+    if clues.now >= ends_at + GRACE:
         return None
     return Believed(Phase.LIMITED, f"waits for a {limit.kind} reported by {limit.role}", limit.since, ends_at + GRACE)
 
 
-def _busy(scene: Scene) -> Believed | None:
+def _busy(clues: Clues) -> Believed | None:
     """Silence that is explained: a role within its time, a gate's own commands, or output that keeps coming."""
-    last, run = scene.fold.last, scene.run
-    if not scene.going or run is None or last is None or last.at is None:
+    last, run = clues.fold.last, clues.run
+    if not clues.going or run is None or last is None or last.at is None:
         return None
-    quiet_for = timedelta(seconds=scene.thresholds.degraded_ingest_lag_seconds)
-    if scene.now < last.at + quiet_for:
+    quiet_for = timedelta(seconds=clues.thresholds.degraded_ingest_lag_seconds)
+    if clues.now < last.at + quiet_for:
         return None
     since = run.activity_since or last.at
     if run.role is not None and run.activity is not None:
-        limit_s = _config(scene).timeouts.limit_s(run.role)
+        limit_s = _config(clues).timeouts.limit_s(run.role)
         until = since + timedelta(seconds=limit_s) + GRACE
-        if limit_s and scene.now < until:
+        if limit_s and clues.now < until:
             return Believed(Phase.BUSY, f"{run.role} works within its {limit_s} s", since, until)
     elif run.activity is not None:
         return Believed(Phase.BUSY, f"{run.activity} is logged and its end is not", since)
-    if scene.last_output_at is not None and scene.now < scene.last_output_at + quiet_for:
-        return Believed(Phase.BUSY, "role output keeps coming", since, scene.last_output_at + quiet_for)
+    if clues.last_output_at is not None and clues.now < clues.last_output_at + quiet_for:
+        return Believed(Phase.BUSY, "role output keeps coming", since, clues.last_output_at + quiet_for)
     return None
 
 
-def _running(scene: Scene) -> Believed | None:
-    if not scene.going:
+def _running(clues: Clues) -> Believed | None:
+    if not clues.going:
         return None
-    run, last = scene.run, scene.fold.last
-    quiet_for = timedelta(seconds=scene.thresholds.degraded_ingest_lag_seconds)
+    run, last = clues.run, clues.fold.last
+    quiet_for = timedelta(seconds=clues.thresholds.degraded_ingest_lag_seconds)
     silent_at = last.at + quiet_for if last and last.at else None
-    match scene.process.liveness:
+    match clues.process.liveness:
         case Liveness.ALIVE:
-            basis = f"process {scene.process.pid} lives and the log tells no end"
+            basis = f"process {clues.process.pid} lives and the log tells no end"
         case Liveness.FOREIGN:
             basis = "the log goes on growing, written by a process that is not visible here"
         case _:
@@ -137,46 +137,46 @@ def _running(scene: Scene) -> Believed | None:
     return Believed(Phase.RUNNING, basis, run.started_at if run else None, silent_at)
 
 
-def _decided(scene: Scene) -> Believed | None:
-    approval = scene.approval
-    if approval is None or approval.status not in ("approved", "rejected") or is_stale(scene):
+def _decided(clues: Clues) -> Believed | None:
+    approval = clues.approval
+    if approval is None or approval.status not in ("approved", "rejected") or is_stale(clues):
         return None
-    if scene.run is not None and scene.run.took_up is not None and scene.run.took_up == approval.run_id:
+    if clues.run is not None and clues.run.took_up is not None and clues.run.took_up == approval.run_id:
         return None
     phase = Phase.APPROVED if approval.status == "approved" else Phase.REJECTED
     basis = f"approval.json says {approval.status} for run {approval.run_id}, and no run has taken that up"
     return Believed(phase, basis, parse(approval.decision.at) if approval.decision else None)
 
 
-def _completed(scene: Scene) -> Believed | None:
-    run, entry = scene.run, scene.entry
-    if run is not None and run.ending is Ending.COMPLETE and not scene.starts:
+def _completed(clues: Clues) -> Believed | None:
+    run, entry = clues.run, clues.entry
+    if run is not None and run.ending is Ending.COMPLETE and not clues.starts:
         return Believed(Phase.COMPLETE, "the log says loop_complete", run.ended.at if run.ended else None)
-    if entry is None or entry.completion_ok is not True or scene.starts:
+    if entry is None or entry.completion_ok is not True or clues.starts:
         return None
     if run is not None and is_older(entry.run_id, entry.ended_at, run):
         return None
     return Believed(Phase.COMPLETE, "the newest summary entry says completion_ok", parse(entry.ended_at))
 
 
-def _cancelled(scene: Scene) -> Believed | None:
-    run = scene.run
-    if run is None or run.ending is not None or scene.starts:
+def _cancelled(clues: Clues) -> Believed | None:
+    run = clues.run
+    if run is None or run.ending is not None or clues.starts:
         return None
-    if scene.artifacts.state.presence is not Presence.ABSENT:
+    if clues.artifacts.state.presence is not Presence.ABSENT:
         return None
     return Believed(Phase.CANCELLED, "state.json was deleted before the log told an end, which only cancel does")
 
 
-def _crashed(scene: Scene) -> Believed | None:
-    if scene.process.liveness is not Liveness.GONE or (scene.is_over and not scene.starts):
+def _crashed(clues: Clues) -> Believed | None:
+    if clues.process.liveness is not Liveness.GONE or (clues.is_over and not clues.starts):
         return None
-    who = f"process {scene.process.pid}" if scene.process.pid is not None else "active-run.json"
-    return Believed(Phase.CRASHED, f"{who} is gone and the log tells no end", scene.process.missing_since)
+    who = f"process {clues.process.pid}" if clues.process.pid is not None else "active-run.json"
+    return Believed(Phase.CRASHED, f"{who} is gone and the log tells no end", clues.process.missing_since)
 
 
-def _ended(scene: Scene) -> Believed | None:
-    run = scene.run
+def _ended(clues: Clues) -> Believed | None:
+    run = clues.run
     if run is None or run.ending is None:
         return None
     name = run.ended.name if run.ended else "nothing more"
@@ -184,40 +184,40 @@ def _ended(scene: Scene) -> Believed | None:
     return Believed(ENDED[run.ending], basis, run.ended.at if run.ended else None)
 
 
-def _remembered(scene: Scene) -> Believed | None:
+def _remembered(clues: Clues) -> Believed | None:
     """The traces of a crash or a cancel are overwritten by the next loop of the checkout; the fact stays one."""
-    previous, run = scene.previous, scene.run
+    previous, run = clues.previous, clues.run
     if previous is None or run is None or previous.run_id != run.run_id:
         return None
     if previous.phase not in (Phase.CRASHED, Phase.CANCELLED):
         return None
-    if scene.batch_last is not None and scene.batch_last.name != "approval_decision":
+    if clues.batch_last is not None and clues.batch_last.name != "approval_decision":
         return None
     return Believed(previous.phase, previous.basis, previous.since)
 
 
-def _failed(scene: Scene) -> Believed | None:
-    last = scene.fold.last
+def _failed(clues: Clues) -> Believed | None:
+    last = clues.fold.last
     if last is None or last.status not in _FAILURE_WORDS:
         return None
     return Believed(Phase.FAILED, f"the log's last word is {last.name} with status {last.status}", last.at)
 
 
-def _idle(scene: Scene) -> Believed | None:
-    state = scene.state
-    if state is None or state.active is True or scene.entry is None:
+def _idle(clues: Clues) -> Believed | None:
+    state = clues.state
+    if state is None or state.active is True or clues.entry is None:
         return None
     return Believed(Phase.IDLE, "state.json is inactive and iterations were run before", parse(state.updated_at))
 
 
-def _never_run(scene: Scene) -> Believed | None:
-    if scene.fold.last is None and scene.entry is None:
+def _never_run(clues: Clues) -> Believed | None:
+    if clues.fold.last is None and clues.entry is None:
         return Believed(Phase.NEVER_RUN, "no run has left a trace")
     return None
 
 
-def _config(scene: Scene) -> LoopConfig:
-    return scene.artifacts.config.value or LoopConfig()
+def _config(clues: Clues) -> LoopConfig:
+    return clues.artifacts.config.value or LoopConfig()
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -225,7 +225,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     name: str
     when: str
-    judge: Callable[[Scene], Believed | None]
+    judge: Callable[[Clues], Believed | None]
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -254,10 +254,10 @@ RULES: Final[tuple[Rule, ...]] = (
 _UNDECIDED: Final = Believed(Phase.UNKNOWN, "the files at hand do not say what became of the run")
 
 
-def believe(scene: Scene) -> Believed:
+def believe(clues: Clues) -> Believed:
     """The verdict of the first rule that holds."""
     for rule in RULES:
-        verdict = rule.judge(scene)
+        verdict = rule.judge(clues)
         if verdict is not None:
             return verdict
     return _UNDECIDED

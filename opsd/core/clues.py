@@ -18,7 +18,7 @@ from opsd.model.thresholds import Thresholds
 _NOT_OVER = (None, Ending.USAGE_LIMITED)
 
 
-class Scene(msgspec.Struct, frozen=True):
+class Clues(msgspec.Struct, frozen=True):
     """Everything that the rules weigh, with what several of them ask derived once. Files that are gone are None."""
 
     loop_id: LoopId
@@ -45,7 +45,7 @@ class Scene(msgspec.Struct, frozen=True):
         return self.run is not None and self.run.ending not in _NOT_OVER
 
 
-def scene_of(
+def clues_of(
     loop_id: LoopId,
     fold: Fold,
     artifacts: Artifacts,
@@ -56,7 +56,7 @@ def scene_of(
     last_output_at: datetime | None,
     thresholds: Thresholds,
     now: datetime,
-) -> Scene:
+) -> Clues:
     """Gather what the rules weigh. A file caught while it is written, or unreadable, stands as it was last read."""
     run, liveness = fold.run, process.liveness
     state = artifacts.state.value if artifacts.state.presence is not Presence.ABSENT else None
@@ -69,7 +69,7 @@ def scene_of(
     marked = state is not None and state.active is True and state.current_loop_id == loop_id
     alive = liveness is Liveness.ALIVE or liveness is Liveness.PAUSED
     perhaps = (named or marked) and (liveness is Liveness.UNKNOWN or liveness is Liveness.FOREIGN)
-    return Scene(
+    return Clues(
         loop_id=loop_id,
         fold=fold,
         artifacts=artifacts,
@@ -103,9 +103,9 @@ def is_older(run_id: str | None, at: str | None, run: RunFacts) -> bool:
     return spoken is not None and run.started_at is not None and spoken < run.started_at
 
 
-def is_stale(scene: Scene) -> bool:
+def is_stale(clues: Clues) -> bool:
     """Whether the approval on file belongs to the past: a newer run got beyond it and iterates."""
-    run, approval = scene.run, scene.approval
+    run, approval = clues.run, clues.approval
     return (
         run is not None
         and approval is not None
