@@ -52,6 +52,7 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime) -> Run:
         phase_since=memory.phase_since,
         stream_note=memory.stream_note,
         quarantined_at=memory.quarantined_at,
+        baseline=memory.baseline,
         sequence=stored.sequence or (None if state.sequence is UNSET else state.sequence),
         heartbeat=stored.heartbeat,
         health=stored.health or (None if state.health is UNSET else state.health),

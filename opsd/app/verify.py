@@ -35,6 +35,7 @@ def recompute(run: Run, transport: Transport, rules: Rules, now: datetime, monot
         open_escalations=run.open_escalations,
         escalation_counts=run.escalation_counts,
         baselined=run.baselined,
+        baseline=run.baseline,
     )
     passes = Passes(transport, rules, monotonic)
     while True:

@@ -230,6 +230,7 @@ def state_document(run: Run, trace_id: str, now: datetime) -> StateDocument:
             phase_since=run.phase_since,
             stream_note=run.stream_note,
             quarantined_at=run.quarantined_at,
+            baseline=run.baseline,
         ),
         phase=projection.phase,
         basis=projection.basis,

@@ -290,6 +290,7 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         run,
         open_escalations=escalated.open,
         escalation_counts=escalated.counts,
+        baseline=escalated.baseline,
         baselined=run.baselined or ingest.ok,
     )
     telemetry = documents.Telemetry(
