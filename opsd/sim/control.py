@@ -3,19 +3,18 @@
 Source: runtime-artifacts 7.2 to 7.4 and 9. `run` is a script (`opsd.sim.script`); faults are `opsd.sim.faults`.
 """
 
-import json
+import itertools
 import os
 import signal
 import sys
 import time
-from typing import Any
 
 from opsd.sim import documents
 from opsd.sim.decisions import decision_script
 from opsd.sim.part import Part
 from opsd.sim.player import alive, play
 from opsd.sim.steps import Delete
-from opsd.sim.tree import DiskTree
+from opsd.sim.tree import DiskTree, read_document
 
 POLLS_MAX = 10
 _DELEGATION = (
@@ -37,11 +36,10 @@ def cancel(tree: DiskTree, part: Part, *, partial: bool = False) -> int:
     tree.perform(Delete(documents.STATE))
     if partial:
         return 0
-    text = tree.read(documents.ACTIVE_RUN)
-    if text is None:
+    if tree.read(documents.ACTIVE_RUN) is None:
         print("Cancelled loop state." if had_state else "No active state file found.")
         return 0
-    run = _parsed(text)
+    run = read_document(tree, documents.ACTIVE_RUN) or {}
     pid, pgid, loop_id = run.get("pid"), run.get("pgid"), run.get("loop_id")
     how = ""
     if part.hosted:
@@ -54,14 +52,6 @@ def cancel(tree: DiskTree, part: Part, *, partial: bool = False) -> int:
         print(f"Cancelled loop: {loop_id}")
     print(f"Cancelled loop state and {how} active run process." if how else "Cancelled loop state.")
     return 0
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def is_run(pid: int) -> bool:
@@ -120,19 +110,13 @@ def approve(
     """
     if not loop_id:
         return complain("--loop is required for approve")
-    text = tree.read(f"{documents.folder(loop_id)}/approval.json")
-    if text is None:
+    request = read_document(tree, f"{documents.folder(loop_id)}/approval.json")
+    if request is None:
         return complain(f"no approval request found for loop '{loop_id}'")
-    request = _parsed(text)
     if request.get("status") != "pending":
         return complain(f"approval request is not pending (status={request.get('status', '')})")
     script = decision_script(part, request, loop_id=loop_id, by=by, note=note, reject=reject, start_s=time.time())
-    if partial:
-        op = next(script).op
-        print(f"partial: {type(op).__name__} only", file=sys.stderr)
-        tree.perform(op)  # type: ignore[arg-type]  # a decision's first step is a Replace
-        return 0
-    play(script, tree, keeper=None)
+    play(itertools.islice(script, 1) if partial else script, tree, keeper=None)
     verdict = "rejected" if reject else "approved"
     print(f"Recorded approval decision ({verdict}) for loop '{loop_id}'.")
     return 0
@@ -146,8 +130,8 @@ def status(tree: DiskTree, *, loop_id: str | None, summary: bool) -> int:
         return 0
     if not loop_id:
         return complain("loop id required for status --summary without a config")
-    report = _parsed(tree.read(f"{documents.folder(loop_id)}/run-summary.json") or "")
-    if not report.get("entries"):
+    report = read_document(tree, f"{documents.folder(loop_id)}/run-summary.json")
+    if not report or not report.get("entries"):
         print(f"No run summary found for loop '{loop_id}'.")
         return 0
     last = report["entries"][-1]

@@ -3,8 +3,8 @@
 Nothing completes here: the next `run` of the loop takes the decision up (`opsd.sim.script`).
 """
 
-import json
 from collections.abc import Iterator
+from typing import Any
 
 from opsd.sim import documents, events
 from opsd.sim.part import Part
@@ -14,7 +14,7 @@ from opsd.sim.tree import pretty
 
 
 def decision_script(
-    part: Part, request: Document, *, loop_id: str, by: str, note: str | None, reject: bool, start_s: float
+    part: Part, request: dict[str, Any], *, loop_id: str, by: str, note: str | None, reject: bool, start_s: float
 ) -> Iterator[Step]:
     """The steps of `approve` on a pending `request`, begun at wall time `start_s`."""
     pen = Pen(part, start_s, salt=loop_id)
@@ -30,8 +30,7 @@ def decision_script(
         "decided_note": note,
     }
     yield pen.step(Replace(f"{folder}/approval.json", pretty(decided)))
-    asked = json.loads(json.dumps(request))
-    run_id, iteration = asked.get("run_id", "unknown"), asked.get("iteration", 1)
+    run_id, iteration = request.get("run_id", "unknown"), request.get("iteration", 1)
     logged: Document = {
         "timestamp": at,
         "loop_id": loop_id,

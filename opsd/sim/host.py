@@ -18,7 +18,7 @@ from opsd.sim.player import Ending, end_on_signals, keeper_of, wait_until
 from opsd.sim.script import behaviour_for, look, run_script
 from opsd.sim.steps import Delete, Die, Exit, Mark, Replace
 from opsd.sim.story import DEAD_PID
-from opsd.sim.tree import DiskTree, pretty
+from opsd.sim.tree import DiskTree, pretty, read_document
 
 DECISION_LOOK_S = 1.0
 """How often a loop that waits for approval is asked whether it was decided."""
@@ -117,8 +117,8 @@ def _run(tree: DiskTree, part: Part, loop_ids: Sequence[str], begin_s: float) ->
 
 def _leave_dead(tree: DiskTree) -> None:
     """Name a process that does not exist: this one lives on, and would make a killed run look alive."""
-    run = json.loads(tree.read(documents.ACTIVE_RUN) or "{}")
-    tree.perform(Replace(documents.ACTIVE_RUN, pretty({**run, "pid": DEAD_PID, "pgid": DEAD_PID})))
+    run = read_document(tree, documents.ACTIVE_RUN)
+    tree.perform(Replace(documents.ACTIVE_RUN, pretty({**(run or {}), "pid": DEAD_PID, "pgid": DEAD_PID})))
 
 
 def casting(repos: Iterator[str], *, stagger_s: float, seed: int, rerun: bool) -> str:

@@ -4,9 +4,8 @@ What it meets on disk is handed in (`Found`), so nothing is read here. One itera
 `opsd.sim.iteration`; what operators do between runs is in `opsd.sim.story`.
 """
 
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opsd.sim import documents, events
 from opsd.sim.iteration import Iteration
@@ -15,13 +14,13 @@ from opsd.sim.pen import Pen
 from opsd.sim.scenarios import Behaviour, behaviour_of
 from opsd.sim.scene import Ended, Scene
 from opsd.sim.steps import AddEntry, Delete, Document, Exit, Mark, Rename, Step, Touch, Truncate
-from opsd.sim.tree import Tree
+from opsd.sim.tree import Tree, read_document
 
 
 class FoundLoop(NamedTuple):
     """What a run meets in one loop's folder. `ran_before`: its event log is not empty."""
 
-    approval: Document | None = None
+    approval: dict[str, Any] | None = None
     stuck_streak: int = 0
     ran_before: bool = False
     decided_before: bool = False
@@ -36,27 +35,18 @@ class Found(NamedTuple):
 
 def look(tree: Tree, loop_ids: Sequence[str]) -> Found:
     """Read what a starting run reads. A file that is missing or being rewritten counts as not there."""
-    return Found(_read(tree, documents.STATE), {loop_id: _look_at(tree, loop_id) for loop_id in loop_ids})
+    return Found(read_document(tree, documents.STATE), {loop_id: _look_at(tree, loop_id) for loop_id in loop_ids})
 
 
 def _look_at(tree: Tree, loop_id: str) -> FoundLoop:
     folder = documents.folder(loop_id)
-    streak = (_read(tree, f"{folder}/stuck.json") or {}).get("streak")
+    streak = (read_document(tree, f"{folder}/stuck.json") or {}).get("streak")
     return FoundLoop(
-        approval=_read(tree, f"{folder}/approval.json"),
+        approval=read_document(tree, f"{folder}/approval.json"),
         stuck_streak=streak if isinstance(streak, int) else 0,
         ran_before=bool(tree.read(f"{folder}/events.jsonl")),
         decided_before=tree.read(f"{folder}/decisions.jsonl") is not None,
     )
-
-
-def _read(tree: Tree, path: str) -> Document | None:
-    text = tree.read(path)
-    try:
-        document = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def behaviour_for(part: Part) -> Behaviour:
@@ -184,10 +174,9 @@ def _rotate(scene: Scene, iteration: int) -> Iterator[Step]:
         yield scene.pen.step(Mark("replaced"))
 
 
-def _consume(scene: Scene, approval: Document) -> Generator[Step, None, Ended]:
+def _consume(scene: Scene, asked: dict[str, Any]) -> Generator[Step, None, Ended]:
     """Take an approval up: no iteration is run; the events carry the run and iteration that had asked."""
     pen = scene.pen
-    asked = json.loads(json.dumps(approval))
     scene.run_id, iteration = asked["run_id"], asked["iteration"]
     decision = asked["decision"]
     yield from scene.event("approval_consumed", decision, iteration=iteration)

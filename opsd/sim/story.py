@@ -4,7 +4,6 @@ The named moments are those of the recordings (`pending`, `approved`, `killed`, 
 `opsd.sim.runtime`; this is for trees that are wanted at once and for digests.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +13,7 @@ from opsd.sim.part import Part
 from opsd.sim.scenarios import behaviour_of, loops_of
 from opsd.sim.script import look, run_script
 from opsd.sim.steps import Delete, Die, Exit, Mark, Step
-from opsd.sim.tree import Tree
+from opsd.sim.tree import Tree, read_document
 
 DEAD_PID = 4_194_305
 """One above the largest pid that Linux hands out, so that no process ever has it."""
@@ -162,10 +161,10 @@ class _Teller:
                 )
                 self._play(script, stop_at)
             case Decide(note, reject):
-                request = json.loads(self._tree.read(f"{documents.folder(self._stage.loop_id)}/approval.json") or "{}")
+                request = read_document(self._tree, f"{documents.folder(self._stage.loop_id)}/approval.json")
                 script = decision_script(
                     self._part,
-                    request,
+                    request or {},
                     loop_id=self._stage.loop_id,
                     by="alex",
                     note=note,

@@ -6,7 +6,7 @@ What to write is the script's business; waiting is the player's. Paths are relat
 import json
 import os
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from opsd.sim.steps import AddEntry, Append, Delete, Document, FileOp, Rename, Replace, Touch, Truncate
 
@@ -29,6 +29,15 @@ class Tree(Protocol):
 
     def read(self, path: str) -> str | None:
         """The file's text, or None where there is no such file."""
+
+
+def read_document(tree: Tree, path: str) -> dict[str, Any] | None:
+    """The JSON object at `path`; None where the file is missing, or is not whole because it is being written."""
+    try:
+        document = json.loads(tree.read(path) or "null")
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
 
 
 class DiskTree:
