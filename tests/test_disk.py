@@ -15,6 +15,7 @@ import pytest
 from opsd.disk import Disk
 from opsd.ports import Files
 from tests.doubles.files import MemoryFiles
+from tests.doubles.mounts import small_disk
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -218,35 +219,27 @@ for act in (
         assert rows.read_bytes() == b"first\n"
         assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
 
-    def test_a_full_disk_leaves_nothing_behind_and_recovers(self, small_disk: Path) -> None:
+    def test_a_full_disk_leaves_nothing_behind_and_recovers(self, full_disk: Path) -> None:
         disk = Disk()
-        disk.append(f"{small_disk}/rows.jsonl", b"first\n", sync=True)
-        disk.replace(f"{small_disk}/state.json", b"old", sync=True)
-        filler = small_disk / "filler"
+        disk.append(f"{full_disk}/rows.jsonl", b"first\n", sync=True)
+        disk.replace(f"{full_disk}/state.json", b"old", sync=True)
+        filler = full_disk / "filler"
         filler.write_bytes(b"x" * 40_000)
 
         with pytest.raises(OSError) as append_refused:
-            disk.append(f"{small_disk}/rows.jsonl", b"x" * 60_000, sync=True)
+            disk.append(f"{full_disk}/rows.jsonl", b"x" * 60_000, sync=True)
         with pytest.raises(OSError) as replace_refused:
-            disk.replace(f"{small_disk}/state.json", b"x" * 60_000, sync=True)
+            disk.replace(f"{full_disk}/state.json", b"x" * 60_000, sync=True)
 
         assert {append_refused.value.errno, replace_refused.value.errno} == {errno.ENOSPC}
-        assert (small_disk / "rows.jsonl").read_bytes() == b"first\n"
-        assert (small_disk / "state.json").read_bytes() == b"old"
+        assert (full_disk / "rows.jsonl").read_bytes() == b"first\n"
+        assert (full_disk / "state.json").read_bytes() == b"old"
         filler.unlink()
-        assert disk.append(f"{small_disk}/rows.jsonl", b"second\n", sync=True) == 13
-        assert sorted(entry.name for entry in small_disk.iterdir()) == ["rows.jsonl", "state.json"]
+        assert disk.append(f"{full_disk}/rows.jsonl", b"second\n", sync=True) == 13
+        assert sorted(entry.name for entry in full_disk.iterdir()) == ["rows.jsonl", "state.json"]
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 80 KiB, where this user may make one."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=80k", "none", str(mount)], capture_output=True, timeout=10, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip(f"cannot mount a small tmpfs here: {made.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", str(mount)], timeout=10, check=True)
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small") as mount:
+        yield mount

@@ -61,9 +61,11 @@ def fold(lines: Iterable[Line | Unreadable]) -> Conditions:
             continue
         if row.id is None:
             foreign_rows += 1
-        elif row.resolves is not None:
+            continue
+        if row.resolves is not None:
             resolved.add(row.resolves)
-        elif row.id not in seen:
+        # A change of health ends the former one and begins another in a single row; a `_resolved` row only ends.
+        if row.id not in seen and not row.category.endswith("_resolved"):
             seen.add(row.id)
             key = f"{row.category}|{row.condition}|{row.onset}"
             counts[key] = counts.get(key, 0) + 1
