@@ -15,6 +15,8 @@ from opsd.model.thresholds import Thresholds
 
 SETTLING_S = 2
 """A file caught half-written is looked at again after this; the runtime's rewrites take milliseconds."""
+CLEAN_LOOK_S = 60
+"""A log that went backwards is what one look saw of it; the next clean look ends the finding, and comes after this."""
 
 _CLOCKED = tuple((rule.codes[0], rule.span) for rule in RULES if rule.span is not None)
 
@@ -44,6 +46,12 @@ def next_look(run: Run, thresholds: Thresholds, now: datetime) -> WakeAt | None:
             when, why = holds_until, f"phase {projection.phase}"
     if settles_at is not None and settles_at > now and (when is None or settles_at < when):
         when, why = settles_at, "process"
+    if (run.sequence is not None and run.sequence.drift_active) or (
+        projection is not None and projection.divergence.cursor_regression
+    ):
+        cleared_at = now + timedelta(seconds=CLEAN_LOOK_S)
+        if when is None or cleared_at < when:
+            when, why = cleared_at, "clean look at the log"
     for file in every_file(run.artifacts):
         if file.presence is Presence.SETTLING:
             settled = (file.since or now) + timedelta(seconds=SETTLING_S)

@@ -44,7 +44,9 @@ def outcome(look: Look) -> Answer:
     facts, last, epoch = run.fold.run, run.fold.last, run.fold.epoch
     ended = facts.ended if facts is not None and phase in _ENDED_BY_EVENT else None
     if facts is not None and phase in _ENDED_BY_EVENT:
-        code = _BY_ENDING.get((phase, facts.ending), code)
+        # A usage limit may be waited out, so the log does not call it an end: that nothing runs any more does.
+        ending = facts.ending or (Ending.USAGE_LIMITED if run.fold.limit is not None else None)
+        code = _BY_ENDING.get((phase, ending), code)
     since, severity, mark = look.projection.since, REASONS[code].severity, ended or last
     line = mark.line if mark is not None else None
     onset = f"e{epoch}:l{line}"
@@ -55,7 +57,12 @@ def outcome(look: Look) -> Answer:
         onset = f"{onset}:{run.process.begun or _state_time(look)}"
     elif phase is Phase.LIMITED:
         severity = Severity.INFO
-    return Finding(code, severity, since, look.projection.basis, onset, line)
+    return Finding(code, severity, since, _basis(look), onset, line)
+
+
+def _basis(look: Look) -> str:
+    basis = look.projection.basis
+    return f"{basis[:1].upper()}{basis[1:].rstrip('.')}."
 
 
 def _state_time(look: Look) -> str | None:
@@ -84,7 +91,7 @@ def decision_not_taken_up(look: Look) -> Answer:
     approval = look.run.artifacts.approval.value
     decision = approval.decision if approval is not None else None
     at = decision.at if decision is not None else None
-    return Finding("decision_not_taken_up", Severity.INFO, parse(at), look.projection.basis, f"{_request(look)} {at}")
+    return Finding("decision_not_taken_up", Severity.INFO, parse(at), _basis(look), f"{_request(look)} {at}")
 
 
 def _request(look: Look) -> str:

@@ -26,7 +26,7 @@ _LOCAL = (UnreachableCause.ARTIFACTS_MISSING, UnreachableCause.ARTIFACTS_UNREADA
 _ANSWERED = "The last look succeeded."
 _OTHERWISE = "The last look failed for another reason."
 
-_FILES = {
+FILES = {
     "state": "state.json",
     "active_run": "active-run.json",
     "summary": "run-summary.json",
@@ -36,7 +36,7 @@ _FILES = {
     "rate_limit": "rate-limit.json",
     "recovery": "escalation.json",
 }
-every_file = attrgetter(*_FILES)
+every_file = attrgetter(*FILES)
 
 
 def unreachable(look: Look) -> Answer:
@@ -187,7 +187,7 @@ def backlog(look: Look) -> Answer:
 def file_unreadable(look: Look) -> Answer:
     """Small files that cannot be read; one finding names them all."""
     files: tuple[Artifact[object], ...] = every_file(look.run.artifacts)
-    bad = [(name, file) for name, file in zip(_FILES, files, strict=True) if file.presence is Presence.UNREADABLE]
+    bad = [(name, file) for name, file in zip(FILES, files, strict=True) if file.presence is Presence.UNREADABLE]
     if not bad:
         return "Every small file that is there can be read."
     begun = [file.since for _, file in bad if file.since is not None]
@@ -195,8 +195,8 @@ def file_unreadable(look: Look) -> Answer:
         "file_unreadable",
         Severity.DEGRADED,
         min(begun, default=None),
-        " ".join(file.problem or f"{_FILES[name]} cannot be read." for name, file in bad),
-        ",".join(_FILES[name] for name, _ in bad),
+        " ".join(file.problem or f"{FILES[name]} cannot be read." for name, file in bad),
+        ",".join(FILES[name] for name, _ in bad),
     )
 
 
