@@ -1,11 +1,12 @@
 """The structural digest of a tree's changes: what a recording and a simulated run must have in common. Pure.
 
-Kept: order of events, key sets and types, which files appear, vanish or are empty for a moment, and beside which event
-each is written. Left out: times, ids, wording, and how often an iteration repeats. Rows are those of a time lapse.
+Kept: order of events, key sets and types, which files appear, vanish or are empty for a moment, and between which
+events each is written. Left out: times, ids, wording, how often an iteration repeats. Rows are those of a time lapse.
 """
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,11 +21,15 @@ _LOOP = re.compile(r"\.superloop/loops/([^/]+)/(.+)")
 
 
 class Row(NamedTuple):
-    """One change: `put` (the file now has this text), `append` or `delete`, of a path in the checkout."""
+    """One change: `put` (the file now has this text), `append` or `delete`, of a path in the checkout.
+
+    `at_s` is when it was seen; it matters only for what was seen by looking every now and then.
+    """
 
     op: str
     path: str
     text: str = ""
+    at_s: float = 0.0
 
 
 class Digest(NamedTuple):
@@ -32,14 +37,15 @@ class Digest(NamedTuple):
 
     events: per loop, blocks of events, cut before each `iteration_start`; a block equal to the one before it is left
     out. shapes: file or `event:<name>` to the distinct shapes it had. empty, vanished: files that were ever 0 bytes,
-    that were ever deleted. beside: file (`-file` for its deletion) to the events written last before and next after.
+    that were ever deleted. places: file (`-file` for its deletion) to the windows of its changes: at least and at most
+    how many events, of all loops together, were written before it.
     """
 
     events: list[list[list[str]]]
     shapes: dict[str, list[str]]
     empty: list[str]
     vanished: list[str]
-    beside: dict[str, list[str]]
+    places: dict[str, list[list[int]]]
 
 
 def recorded(path: str) -> bool:
@@ -47,13 +53,17 @@ def recorded(path: str) -> bool:
     return path.endswith((".json", ".jsonl")) and not path.endswith("run-summary-entry.json")
 
 
-def digest(rows: Iterable[Row]) -> Digest:
-    """Fold a history into its digest. Files that recordings leave out are left out here."""
+def digest(rows: Iterable[Row], *, look_s: float = 0.0) -> Digest:
+    """Fold a history into its digest. Files that recordings leave out are left out here.
+
+    `look_s` is the time between the looks that found the rows; 0 says that they are in their true order. A look goes
+    through the files one by one, so changes found by the same or by neighbouring looks may have come either way round.
+    """
     folder = _Folder()
     for row in rows:
         if recorded(row.path):
             folder.take(row)
-    return folder.digest()
+    return folder.digest(look_s)
 
 
 def shape(value: Any) -> str:
@@ -93,25 +103,27 @@ class _Folder:
         self._shapes: dict[str, set[str]] = {}
         self._empty: set[str] = set()
         self._vanished: set[str] = set()
-        self._order: list[str] = []
-        self._places: list[tuple[str, int]] = []
+        self._seen_s: list[float] = []
+        self._places: list[tuple[str, float, int]] = []
 
     def take(self, row: Row) -> None:
         name = self._name(row.path)
         if row.op == "delete":
             self._texts.pop(row.path, None)
             self._vanished.add(name)
-            self._places.append((f"-{name}", len(self._order)))
+            self._place(f"-{name}", row.at_s)
             return
-        before = self._texts.get(row.path, "") if row.op == "append" else ""
+        known = self._texts.get(row.path)
+        before = (known or "") if row.op == "append" else ""
         text = self._texts[row.path] = before + row.text
+        if name != "loop/events.jsonl" and known != "":
+            self._place(name, row.at_s)  # once for the moment of emptiness and the text that follows
         if not text:
             self._empty.add(name)
         elif row.path.endswith(".jsonl"):
-            self._lines(row.path, name, before, text)
+            self._lines(row, name, text[before.rfind("\n") + 1 : text.rfind("\n") + 1])
         else:
             self._shape(name, json.loads(text))
-            self._places.append((name, len(self._order)))
 
     def _name(self, path: str) -> str:
         found = _LOOP.match(path)
@@ -121,34 +133,40 @@ class _Folder:
             self._loops.append(found[1])
         return f"loop/{found[2]}"
 
-    def _lines(self, path: str, name: str, before: str, text: str) -> None:
+    def _place(self, name: str, at_s: float) -> None:
+        self._places.append((name, at_s, len(self._seen_s)))
+
+    def _lines(self, row: Row, name: str, lines: str) -> None:
         """Take in the lines that this change completed."""
-        done = before.rfind("\n") + 1
-        for line in text[done : text.rfind("\n") + 1].splitlines():
+        for line in lines.splitlines():
             document = json.loads(line)
-            if name != "loop/events.jsonl":
+            if name == "loop/events.jsonl":
+                self._seen_s.append(row.at_s)
+                self._tokens.setdefault(row.path, []).append(token(document))
+                self._shape(f"event:{document['event']}", document)
+            else:
                 self._shape(name, document)
-                self._places.append((name, len(self._order)))
-                continue
-            word = token(document)
-            self._order.append(word)
-            self._tokens.setdefault(path, []).append(word)
-            self._shape(f"event:{document['event']}", document)
 
     def _shape(self, name: str, document: Any) -> None:
         self._shapes.setdefault(name, set()).add(shape(document))
 
-    def digest(self) -> Digest:
-        beside: dict[str, set[str]] = {}
-        for name, index in self._places:
-            beside.setdefault(name, set()).update(self._order[max(0, index - 1) : index + 1])
+    def digest(self, look_s: float) -> Digest:
+        places: dict[str, list[list[int]]] = {}
+        for name, at_s, index in self._places:
+            places.setdefault(name, []).append(self._window(at_s, index, look_s))
         return Digest(
             events=[_blocks(tokens) for tokens in self._tokens.values()],
             shapes={name: sorted(found) for name, found in sorted(self._shapes.items())},
             empty=sorted(self._empty),
             vanished=sorted(self._vanished),
-            beside={name: sorted(found) for name, found in sorted(beside.items())},
+            places=dict(sorted(places.items())),
         )
+
+    def _window(self, at_s: float, index: int, look_s: float) -> list[int]:
+        if not look_s:
+            return [index, index]
+        slack_s = 1.4 * look_s  # the neighbouring look, and some jitter
+        return [bisect_right(self._seen_s, at_s - slack_s), bisect_right(self._seen_s, at_s + slack_s)]
 
 
 def _blocks(tokens: Sequence[str]) -> list[list[str]]:

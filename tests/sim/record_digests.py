@@ -11,13 +11,15 @@ from pathlib import Path
 from opsd.sim.digest import Digest, Row, digest, recorded
 
 DIGESTS = Path(__file__).parent / "digests"
+LOOK_S = 0.05
+"""The recorder's pause between looks."""
 
 
 def rows_of(recording: Path) -> list[Row]:
     """The changes of a recording, in order."""
     lines = [json.loads(line) for line in (recording / "timelapse.jsonl").read_text().splitlines()]
     return [
-        Row(line["op"], line["path"], line.get("text", ""))
+        Row(line["op"], line["path"], line.get("text", ""), line["t"])
         for line in lines
         if line["op"] in ("put", "append", "delete")
     ]
@@ -38,7 +40,7 @@ def main(recordings: Path) -> None:
     DIGESTS.mkdir(exist_ok=True)
     shapes: dict[str, int] = {}
     for recording in sorted(path.parent for path in recordings.glob("*/timelapse.jsonl")):
-        found = digest(rows_of(recording))
+        found = digest(rows_of(recording), look_s=LOOK_S)
         numbered = {
             name: [shapes.setdefault(line, len(shapes)) for line in lines] for name, lines in found.shapes.items()
         }

@@ -6,6 +6,7 @@ Everything here goes through real processes, because that is what opsd will call
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -319,3 +320,18 @@ def test_a_part_with_an_unknown_member_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no such member: sped"):
         read_part(str(tmp_path))
+
+
+def test_the_command_loads_nothing_heavy(tmp_path: Path) -> None:
+    """Hundreds of runs start at once; each of these modules would add 10 to 100 ms of CPU to every one of them."""
+    package = Path(__file__).parents[2]
+    program = (
+        f"import sys; sys.path.insert(0, {str(package)!r}); import opsd.sim.runtime; "
+        "print(*sorted({'asyncio', 'dataclasses', 'inspect', 'subprocess', 'argparse', 'msgspec'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
+
+    assert done.stdout == "\n"
