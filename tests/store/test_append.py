@@ -9,7 +9,7 @@ import pytest
 from opsd.model.effects import Append, Journal
 from opsd.model.ids import EscalationId
 from opsd.store.commit import LoopCommit
-from opsd.store.journal import RETENTION, Retention
+from opsd.store.journal import Retention
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 from tests.doubles.files import FaultyFiles, MemoryFiles
