@@ -180,7 +180,7 @@ def _ended(clues: Clues) -> Believed | None:
     if run is None or run.ending is None:
         return None
     name = run.ended.name if run.ended else "nothing more"
-    basis = f"the log's word on the end is {name}" + (f": {run.detail}" if run.detail else "")
+    basis = f"the log ends the run with {name}" + (f": {run.detail}" if run.detail else "")
     return Believed(ENDED[run.ending], basis, run.ended.at if run.ended else None)
 
 
