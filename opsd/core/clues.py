@@ -4,16 +4,19 @@ What several rules ask is derived here once; which phase it makes is decided in 
 """
 
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from opsd.core.instants import parse
 from opsd.model.ids import LoopId
 from opsd.model.lifecycle import Ending, EventMark, Fold, Projection, RunFacts
-from opsd.model.observation import Artifacts
+from opsd.model.observation import Artifact, Artifacts
 from opsd.model.process import Liveness, ProcessMemory
 from opsd.model.runtime import Approval, Presence, RuntimeState, SummaryEntry
 from opsd.model.thresholds import Thresholds
+
+T = TypeVar("T")
 
 _NOT_OVER = (None, Ending.USAGE_LIMITED)
 
@@ -59,9 +62,8 @@ def clues_of(
 ) -> Clues:
     """Gather what the rules weigh. A file caught while it is written, or unreadable, stands as it was last read."""
     run, liveness = fold.run, process.liveness
-    state = artifacts.state.value if artifacts.state.presence is not Presence.ABSENT else None
-    summary = artifacts.summary.value if artifacts.summary.presence is not Presence.ABSENT else None
-    active_run = artifacts.active_run.value if artifacts.active_run.presence is not Presence.ABSENT else None
+    state, summary = _on_file(artifacts.state), _on_file(artifacts.summary)
+    active_run = _on_file(artifacts.active_run)
 
     named = active_run is not None and active_run.loop_id == loop_id
     begun = parse(active_run.updated_at) if active_run is not None and named else None
@@ -82,10 +84,14 @@ def clues_of(
         run=run,
         state=state,
         entry=summary.latest if summary else None,
-        approval=artifacts.approval.value if artifacts.approval.presence is not Presence.ABSENT else None,
+        approval=_on_file(artifacts.approval),
         starts=starts,
         going=(alive or perhaps) and (starts or run is None or run.ending in _NOT_OVER),
     )
+
+
+def _on_file(artifact: Artifact[T]) -> T | None:
+    return None if artifact.presence is Presence.ABSENT else artifact.value
 
 
 def is_older(run_id: str | None, at: str | None, run: RunFacts) -> bool:

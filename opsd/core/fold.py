@@ -40,8 +40,10 @@ def fold_events(fold: Fold, events: Sequence[EventLine], lines: Sequence[int], *
         if line <= draft.line:
             continue
         name = event.event or event.type or ""
-        if event.run_id == draft.run_id or draft.is_addressed(name, event, line):
-            if event.iteration and event.run_id == draft.run_id and name != "loop_stop":  # which names the next one
+        is_own = event.run_id == draft.run_id
+        if is_own or draft.is_addressed(name, event, line):
+            # `loop_stop` names the iteration that is not going to be.
+            if (is_own or event.run_id is None) and event.iteration and name != "loop_stop":
                 draft.iteration = event.iteration
             take = _TAKE.get(name)
             if take is not None:

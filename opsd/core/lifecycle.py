@@ -123,17 +123,18 @@ def _active_mismatch_at(clues: Clues) -> datetime | None:
     """When the contract's `activeMismatch` is believed; None where log and state agree.
 
     The log stands in the middle of an iteration, the state on file says that the loop is not active, and no live
-    process explains it. A state that names another loop contradicts only what our log said after it was written.
+    process explains it. A state that names another loop contradicts only what our log said after it was written. Both
+    are dated by their own word: what was copied here a moment ago may have disagreed for long.
     """
-    last, state, file = clues.fold.last, clues.state, clues.artifacts.state
+    last, state = clues.fold.last, clues.state
     if last is None or last.name not in _MID_ITERATION or clues.is_over or clues.going:
         return None
-    if state is None or file.presence is not Presence.PRESENT:
+    if state is None or clues.artifacts.state.presence is not Presence.PRESENT:
         return None
     if state.active is True and state.current_loop_id == clues.loop_id:
         return None
     written = parse(state.updated_at)
     if state.current_loop_id != clues.loop_id and written and last.at and last.at <= written:
         return None
-    apart = [at for at in (file.mtime or written, last.at and last.at + SECOND) if at]
-    return max(apart, default=clues.now) + WRITTEN_APART
+    spoken = [at + SECOND for at in (written, last.at) if at]
+    return max(spoken, default=clues.now) + WRITTEN_APART

@@ -114,7 +114,7 @@ def _busy(clues: Clues) -> Believed | None:
         until = since + timedelta(seconds=limit_s) + GRACE
         if limit_s and clues.now < until:
             return Believed(Phase.BUSY, f"{run.role} works within its {limit_s} s", since, until)
-    elif run.activity is not None:
+    elif run.activity is not None and clues.process.liveness is Liveness.ALIVE:  # a gate's commands have no limit
         return Believed(Phase.BUSY, f"{run.activity} is logged and its end is not", since)
     if clues.last_output_at is not None and clues.now < clues.last_output_at + quiet_for:
         return Believed(Phase.BUSY, "role output keeps coming", since, clues.last_output_at + quiet_for)

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
+from opsd.model.cursor import Stream
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifact, Artifacts, ProcessSighting, Seen
 from opsd.model.run import LoopRef, Run
@@ -48,6 +50,11 @@ def an_event(
     )
 
 
+def as_line(event: EventLine) -> bytes:
+    """The event as it stands in the log."""
+    return msgspec.json.encode(event if bytes(event.data) else replace(event, data=msgspec.Raw(b"null")))
+
+
 def a_run(loop_id: LoopId = LOOP, **members: Any) -> Run:
     """A loop under `/srv/repo`; `members` are those of `Run`."""
     return Run(LoopRef(loop_id, "/srv/repo"), **members)
@@ -60,21 +67,26 @@ def a_seen(
     first_line: int = 1,
     artifacts: Artifacts | None = None,
     process: ProcessSighting = ProcessSighting.NONE,
+    stream: Stream | None = None,
     **members: Any,
 ) -> Seen:
     """A look at `after_s` that found `events` from `first_line` on; further `members` are those of `Seen`."""
-    lines = range(first_line, first_line + len(events))
-    return Seen(
-        at=moment(after_s),
-        events=events,
-        lines=lines,
-        last_raw=msgspec.json.encode(events[-1]) if events else b"",
-        line_offset=first_line + len(events) - 1,
-        stream=None,
-        artifacts=artifacts or Artifacts(),
-        process=process,
-        **members,
-    )
+    found: dict[str, Any] = {
+        "at": moment(after_s),
+        "events": events,
+        "lines": range(first_line, first_line + len(events)),
+        "last_raw": as_line(events[-1]) if events else b"",
+        "line_offset": first_line + len(events) - 1,
+        "stream": None,
+        "artifacts": artifacts or Artifacts(),
+        "process": process,
+    }
+    return Seen(**{**found, **members})
+
+
+def _line(event: EventLine) -> bytes:
+    said = event if bytes(event.data) else msgspec.structs.replace(event, data=msgspec.Raw(b"null"))
+    return msgspec.json.encode(said)
 
 
 def on_file(value: T, after_s: float = 0) -> Artifact[T]:
