@@ -15,7 +15,7 @@ from opsd.model.effects import Document, Journal
 from opsd.model.escalation import OpenEscalation
 from opsd.model.health import HealthDocument
 from opsd.model.heartbeat import HeartbeatDocument
-from opsd.model.ids import LoopId
+from opsd.model.ids import LoopId, loop_id_fault
 from opsd.model.sequence import SequenceDocument
 from opsd.model.state import StateDocument
 from opsd.model.transport import TransportHealth
@@ -64,6 +64,8 @@ class Loader:
         self._retention = retention
 
     def load(self, loop_id: LoopId, now: datetime, *, mend: bool) -> StoredLoop:
+        if loop_id_fault(loop_id):
+            return StoredLoop(loop_id)  # such a loop is listed and not managed, so it never had files of ours
         faults: list[StoreFault] = []
 
         def read(document: Document, record: type[T]) -> T | None:

@@ -81,6 +81,8 @@ class HomeLock:
         """The file stays, emptied: removing it would let two processes lock two files of the same name."""
         if self._fd >= 0:
             os.ftruncate(self._fd, 0)
+            # Said aloud: closing alone would leave the lock to a child that is between its fork and its exec.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 
