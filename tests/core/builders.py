@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from opsd.model.cursor import Stream
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifact, Artifacts, ProcessSighting, Seen
 from opsd.model.run import LoopRef, Run
@@ -67,7 +66,6 @@ def a_seen(
     first_line: int = 1,
     artifacts: Artifacts | None = None,
     process: ProcessSighting = ProcessSighting.NONE,
-    stream: Stream | None = None,
     **members: Any,
 ) -> Seen:
     """A look at `after_s` that found `events` from `first_line` on; further `members` are those of `Seen`."""
@@ -82,11 +80,6 @@ def a_seen(
         "process": process,
     }
     return Seen(**{**found, **members})
-
-
-def _line(event: EventLine) -> bytes:
-    said = event if bytes(event.data) else msgspec.structs.replace(event, data=msgspec.Raw(b"null"))
-    return msgspec.json.encode(said)
 
 
 def on_file(value: T, after_s: float = 0) -> Artifact[T]:
