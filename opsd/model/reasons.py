@@ -24,7 +24,8 @@ class ReasonEntry(msgspec.Struct, frozen=True, gc=False):
     needs_human: bool = False
 
 
-def _register(*entries: ReasonEntry) -> dict[str, ReasonEntry]:
+def registry_of(*entries: ReasonEntry) -> dict[str, ReasonEntry]:
+    """`entries` by code. Raises ValueError where a code is registered twice: one code, one meaning."""
     registry: dict[str, ReasonEntry] = {}
     for entry in entries:
         if entry.code in registry:
@@ -35,7 +36,7 @@ def _register(*entries: ReasonEntry) -> dict[str, ReasonEntry]:
 
 _INFO, _DEGRADED, _CRITICAL = Severity.INFO, Severity.DEGRADED, Severity.CRITICAL
 
-REASONS = _register(
+REASONS = registry_of(
     # What the contract knows (loop-core 8.2).
     ReasonEntry(
         "divergence_detected",
