@@ -122,14 +122,15 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         stream_note=note,
         quarantined_at=whole(now) if seen.quarantined else run.quarantined_at,
     )
+    ended = _newly_ended(run, folded.ended, epoch) if rebuilding else folded.ended
+    journalled += tuple(Append(Journal.RUNS, documents.run_row(run.ref, facts, now)) for facts in ended)
     if rebuilding and not caught_up:
         # Half a replay tells yesterday's story. The verdicts stay as they are until the log is read to its end, and
-        # nothing of the progress is stored: a crash in between starts the replay over.
+        # nothing of the progress is stored: a crash in between starts the replay over, and tells ended runs again,
+        # which their readers expect (the last row of a run holds).
         halfway = replace(following, rebuild=folded.fold, rebuild_change=change)
         return Decision(halfway, journalled, events_ingested=len(seen.events), again=True)
 
-    ended = _newly_ended(run, folded.ended, epoch) if rebuilding else folded.ended
-    journalled += tuple(Append(Journal.RUNS, documents.run_row(run.ref, facts, now)) for facts in ended)
     following = replace(following, fold=folded.fold, rebuild=None, rebuild_change=None)
     following = _believe(run, following, seen, change, rules, this, now, rebuilt=rebuilding)
     following, unusable = _heard(run, following, rules, this, now)

@@ -194,6 +194,16 @@ class TestReplay:
         assert journals(first).count(Journal.RUNS) == 1
         assert Journal.RUNS not in journals(second)
 
+    def test_runs_that_ended_in_any_part_of_a_long_replay_are_told(self) -> None:
+        """A long log is read in slices: the runs of the earlier ones belong to the loop's history as well."""
+        ended = (*HISTORY, an_event("loop_stop", 8, data={"reason": "max_iterations", "max_iterations": 2}))
+
+        half = a_pass(a_run(), a_seen(ended, after_s=9, artifacts=AT_WORK, backlog_bytes=500, stream=STREAM))
+        whole = a_pass(half.run, a_seen((), after_s=10, first_line=5, artifacts=AT_WORK, stream=STREAM))
+
+        assert journals(half) == [Journal.RUNS]
+        assert Journal.RUNS not in journals(whole)
+
     def test_a_truncated_log_starts_a_new_epoch_and_is_named(self) -> None:
         run = a_working_run()
         anew = msgspec.structs.replace(STREAM, epoch=1, byte_offset=40)
