@@ -164,7 +164,10 @@ class EventPage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LogPage(msgspec.Struct, frozen=True, rename="camel"):
-    """A piece of a role's log. `text` is defused for a terminal; `available` lists what could have been asked for."""
+    """A piece of a role's log. `text` is defused for a terminal; `available` lists what could have been asked for.
+
+    `inode` and `next_offset` continue the reading; `restarted` is true where the log is another file than that one.
+    """
 
     loop_id: str
     role: str
@@ -174,6 +177,8 @@ class LogPage(msgspec.Struct, frozen=True, rename="camel"):
     next_offset: int
     size_bytes: int
     available: tuple[str, ...]
+    inode: int = 0
+    restarted: bool = False
 
 
 class RunItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -272,10 +277,14 @@ class EventsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
 
 
 class LogsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Which role log. Without `role` or `iteration`, the one written last; `tail` counts lines, `offset` bytes."""
+    """Which role log. Without `role` or `iteration`, the one written last; `tail` counts lines, `offset` bytes.
+
+    With `offset` (and the `inode` of the page it came from) what follows there, else the newest `tail` lines.
+    """
 
     role: str | None = None
     iteration: Count | None = None
+    inode: Count | None = None
     offset: Count | None = None
     tail: Tail | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 262_144
