@@ -81,6 +81,22 @@ def test_a_journal_is_looked_at_once_and_then_trusted() -> None:
     assert [path for operation, path in files.calls if operation in ("stat", "read")] == [RECONCILE]
 
 
+def test_after_a_failure_a_journal_is_not_trusted_any_more() -> None:
+    """A disk that refuses a write may also refuse to take back the half that it took."""
+    memory = _files()
+    files = FaultyFiles(memory)
+    store = Store(LAYOUT, files)
+    store.commit([_escalate("a")], NOW)
+    files.fail("append", errno.ENOSPC, times=1)
+    (failure,) = store.commit([_escalate("b")], NOW).failures
+    memory.append(ESCALATIONS, b'{"timestamp":"20', sync=False)
+
+    done = store.commit([LoopCommit(LOOP, failure.rest)], NOW)
+
+    assert [fault.path for fault in done.faults] == [ESCALATIONS]
+    assert _ids(store) == ["a", "b"]
+
+
 def test_telemetry_is_rotated_and_the_oldest_is_let_go() -> None:
     files = _files()
     store = Store(LAYOUT, files, SMALL)
