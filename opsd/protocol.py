@@ -139,7 +139,7 @@ class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     at: datetime
     loop: LoopSummary | None = None
     removed: str | None = None
-    escalation: msgspec.Raw | None = None
+    escalation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # `Raw | None` could be encoded, but not decoded
     lost: int | None = None
 
 

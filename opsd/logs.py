@@ -1,0 +1,150 @@
+"""What the daemon says about itself: events with a fixed dotted name and key-values, one per line on stderr.
+
+`EVENTS` lists every name that opsd logs; a test compares it with the code, and the reference page is made from it.
+The core does not log, and a pass that changed nothing is not worth a line.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+Log = FilteringBoundLogger
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "console", "json", "journal")
+
+EVENTS: Mapping[str, str] = {
+    "daemon.starting": "The process begins: version, home, pid.",
+    "daemon.started": "The home is locked, the loops are restored from our own files.",
+    "daemon.ready": "The socket listens and every subsystem runs.",
+    "daemon.stopping": "The stop began: by which signal, or because of which failure.",
+    "daemon.stop_step": "One step of the stop ended: which, whether in time, how long it took.",
+    "daemon.stopped": "The last line: how long the stop took and with which code the process ends.",
+    "settings.reloaded": "SIGHUP: the settings were read again; `changed` names those that took effect.",
+    "settings.rejected": "SIGHUP: the new settings are bad; the old ones stay in force.",
+    "settings.unknown": "A variable that looks like a setting of opsd is none.",
+    "registry.changed": "The fleet registry, or what discovery finds, has a new content.",
+    "registry.rejected": "The fleet registry cannot be believed; the last valid one stays in force.",
+    "registry.recovered": "The fleet registry can be believed again.",
+    "loop.added": "A loop is supervised from now on.",
+    "loop.removed": "A loop left the registry, or its folder is gone.",
+    "loop.changed": "A loop's registry entry changed.",
+    "run.changed": "Lifecycle, phase, health or run of a loop changed: before and after.",
+    "escalation.raised": "A row was added to a loop's escalations.jsonl.",
+    "pass.failed": "A pass broke on a fault of ours; the loop is tried again after a backoff.",
+    "pass.recovered": "A loop whose passes broke can be looked at again.",
+    "pass.overdue": "A batch of passes exceeded its time; its thread was left behind.",
+    "pass.returned": "A thread that had been left behind came back.",
+    "commit.failed": "Our own files cannot be written; passes go on in memory.",
+    "commit.recovered": "Our own files can be written again.",
+    "store.fault": "One of our own files made no sense and was set aside or mended.",
+    "watch.started": "Change notice runs over these roots.",
+    "watch.rearmed": "Change notice was started again.",
+    "watch.blind": "Change notice misses changes; the sweep finds them.",
+    "watch.sees": "Change notice finds changes again.",
+    "clock.stepped": "The wall clock was set: the wake list was mapped anew.",
+    "service.failed": "A part of the daemon ended with an error and is started again after a backoff.",
+    "service.gave_up": "A part of the daemon cannot be mended by starting it again; the daemon ends.",
+    "api.write": "An act over the socket: method, path, status, and the peer's uid, pid and user.",
+    "api.read": "A question over the socket (debug).",
+    "api.refused": "A peer was not let in, or may not do what it asked for.",
+    "api.failed": "A request met a fault of ours; the daemon goes on.",
+    "library.logged": "A line from a library's own log.",
+}
+
+
+def configure(*, level: str, form: str, stream: TextIO | None = None, journal_stream: str | None = None) -> None:
+    """Decide once per process where log events go. `journal_stream` is the variable JOURNAL_STREAM, if there is one.
+
+    `auto` is `console` on a terminal, `journal` (JSON behind `<priority>`) where stderr is the system's journal, and
+    `json` elsewhere.
+    """
+    to = stream or sys.stderr
+    if form == "auto":
+        form = "console" if to.isatty() else "journal" if _is_journal(to, journal_stream) else "json"
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            *_renderers(form),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(to),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries warn about what they could not do for us; their chatter below that is not ours to repeat.
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[_FromLibraries()], force=True)
+
+
+def logger() -> Log:
+    log: Log = structlog.get_logger()
+    return log
+
+
+def reference_page() -> str:
+    """`docs/reference/log-events.md`, made from `EVENTS`."""
+    rows = "\n".join(f"| `{name}` | {says} |" for name, says in sorted(EVENTS.items()))
+    return (
+        "# Log events\n\n"
+        "Written by `make docs` from `opsd/logs.py`; edit the table there.\n\n"
+        "opsd logs to stderr, one event per line: for people on a terminal, as JSON lines elsewhere. The names are\n"
+        "interface: they do not change without a word in the changelog.\n\n"
+        f"| event | when |\n| --- | --- |\n{rows}\n"
+    )
+
+
+def _renderers(form: str) -> list[Processor]:
+    match form:
+        case "console":
+            return [_defuse, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        case "journal":
+            return [_to_json, _with_priority]
+        case _:
+            return [_to_json]
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def _to_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    head = {"at": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event")}
+    return _encoder.encode({**head, **event}).decode()
+
+
+def _with_priority(_: WrappedLogger, method: str, line: EventDict | str) -> str:
+    return f"<{_PRIORITIES.get(method, 6)}>{line}"
+
+
+def _defuse(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Text from a run may carry what a terminal would obey. A traceback's own line breaks stay."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
+            event[key] = repr(value)
+    return event
+
+
+def _is_journal(stream: TextIO, journal_stream: str | None) -> bool:
+    """Whether the stream is the one that systemd connected to the journal: device and inode say so."""
+    if not journal_stream:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal_stream == f"{found.st_dev}:{found.st_ino}"
+
+
+class _FromLibraries(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say: Callable[..., object] = logger().error if record.levelno >= logging.ERROR else logger().warning
+        say("library.logged", library=record.name, message=record.getMessage(), exc_info=record.exc_info)

@@ -1,0 +1,34 @@
+"""An offload without threads, and one whose work the test lets go on."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+
+R = TypeVar("R")
+
+
+class Inline:
+    """`opsd.ports.Offload` on the spot, so that a test knows when the work is done."""
+
+    async def run(self, work: Callable[[], R], /) -> R:
+        await anyio.lowlevel.checkpoint()
+        return work()
+
+
+class Held:
+    """`opsd.ports.Offload` whose work waits until the test releases it: a disk that hangs."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._released = anyio.Event()
+
+    async def run(self, work: Callable[[], R], /) -> R:
+        self.waiting += 1
+        await self._released.wait()
+        self.waiting -= 1
+        return work()
+
+    def release(self) -> None:
+        self._released.set()
