@@ -37,6 +37,9 @@ check: $(VENV)/.dev-ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.dev-ready
+	$(BIN)/python -m opsd.store.schemas docs/reference/schemas
+
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks
 

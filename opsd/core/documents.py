@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from opsd.core import heartbeat, sequence
 from opsd.core.instants import whole
-from opsd.model.effects import Append, Document, Journal, Replace
+from opsd.model.effects import Append, Document, Journal, Replace, WakeAt
 from opsd.model.envelopes import (
     EnvelopeCursor,
     EnvelopeEvent,
@@ -39,6 +39,8 @@ from opsd.model.state import (
 )
 from opsd.model.telemetry import ReconcileRow
 from opsd.model.thresholds import Thresholds
+
+CURSOR_LAG = timedelta(seconds=5)
 
 _NULL = msgspec.Raw(b"null")
 _events = msgspec.json.Decoder(EventLine)
@@ -70,7 +72,8 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
     picture = picture_of(run)
     sample = telemetry.every_pass or sample_due(run, telemetry.interval_s, now)
     changed = picture != old.state_digest
-    if not (changed or sample or run.cursor_line != old.cursor_line):
+    cursor_due = ingest.ok and (sample or _cursor_due(run, old, now))
+    if not (changed or sample or cursor_due):
         return Writing((), old, changed=False)
 
     effects: list[Append | Replace] = []
@@ -94,9 +97,9 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
     if run.health is not None and (sample or health_digest != old.health_digest):
         effects.append(Replace(Document.HEALTH, run.health))
     # A loop that was never read has nothing to project; its health document says why. Source: loop-core 5.4 E.
-    if run.projection is not None:
+    if run.projection is not None and (changed or sample):
         effects.append(Replace(Document.STATE, state_document(run, telemetry.trace_id, now)))
-    if run.cursor is not None and ingest.ok:
+    if run.cursor is not None and cursor_due:
         effects.append(Replace(Document.CURSOR, run.cursor))
     return Writing(
         tuple(effects),
@@ -106,7 +109,8 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
             sequence_digest=sequence_digest,
             heartbeat_digest=heartbeat_digest,
             transport_digest=transport_digest,
-            cursor_line=run.cursor_line,
+            cursor_line=run.cursor_line if cursor_due else old.cursor_line,
+            cursor_at=now if cursor_due else old.cursor_at,
             at=now if sample else old.at,
         ),
         changed=changed,
@@ -121,11 +125,22 @@ def sample_due(run: Run, interval_s: float, now: datetime) -> bool:
     return last is None or now >= last + timedelta(seconds=interval_s)
 
 
-def next_sample(run: Run, interval_s: float) -> datetime | None:
-    """When the next sample falls due; None for a loop that does not run."""
-    if not _is_running(run) or run.written.at is None:
-        return None
-    return run.written.at + timedelta(seconds=interval_s)
+def _cursor_due(run: Run, old: Written, now: datetime) -> bool:
+    """Whether `cursor.json` must move now. It may lag while a loop runs: lines read twice change nothing."""
+    if run.cursor_line == old.cursor_line:
+        return False
+    return not _is_running(run) or old.cursor_at is None or now >= old.cursor_at + CURSOR_LAG
+
+
+def next_writing(run: Run, interval_s: float) -> WakeAt | None:
+    """When a running loop's next sample or its lagging cursor falls due; None where neither will."""
+    last = run.written
+    sample = last.at + timedelta(seconds=interval_s) if last.at is not None and _is_running(run) else None
+    if run.cursor_line != last.cursor_line and last.cursor_at is not None:
+        cursor = last.cursor_at + CURSOR_LAG
+        if sample is None or cursor < sample:
+            return WakeAt(cursor, "the cursor on disk lags behind")
+    return WakeAt(sample, "telemetry sample") if sample is not None else None
 
 
 def _is_running(run: Run) -> bool:
@@ -344,5 +359,6 @@ def restored_marks(run: Run, now: datetime) -> Written:
         sequence_digest=_sequence_digest(run),
         transport_digest=_transport_digest(run),
         cursor_line=run.cursor_line,
+        cursor_at=now,
         at=now,
     )

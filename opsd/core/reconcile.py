@@ -4,6 +4,7 @@ This file only composes; each verdict is made in its own file beside it. What is
 is `documents`. Carrying the effects out is the shell's work.
 """
 
+from bisect import bisect_right
 from datetime import datetime
 
 import msgspec
@@ -99,9 +100,13 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
     change = _change(run, seen, this, anew=anew)
 
     base = Fold(epoch=epoch) if anew else run.rebuild or run.fold
+    if base.epoch == epoch and base.line:
+        seen = _news(seen, base.line)
     if seen.quarantined:
         base = replace(base, quarantined_count=base.quarantined_count + len(seen.quarantined))
     folded = fold.fold_events(base, seen.events, seen.lines, epoch=epoch)
+    if folded.fold.line != seen.line_offset:  # the last lines were blank or set aside
+        folded = replace(folded, fold=replace(folded.fold, line=max(folded.fold.line, seen.line_offset)))
     caught_up = seen.backlog_bytes == 0
 
     journalled = tuple(
@@ -136,6 +141,16 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
     following, unusable = _heard(run, following, rules, this, now)
     step = _Step(following, journalled + unusable, len(seen.events))
     return _judged(step, run, Ingest(), rules, this, now)
+
+
+def _news(seen: Seen, known_line: int) -> Seen:
+    """What follows line `known_line`: the cursor on disk may lag behind the fold, and a restart reads lines twice."""
+    if seen.lines and seen.lines[0] <= known_line:
+        first = bisect_right(seen.lines, known_line)
+        seen = replace(seen, events=seen.events[first:], lines=seen.lines[first:])
+    if seen.quarantined and seen.quarantined[0].line <= known_line:
+        seen = replace(seen, quarantined=[bad for bad in seen.quarantined if bad.line > known_line])
+    return seen
 
 
 def _change(run: Run, seen: Seen, this: Pass, *, anew: bool) -> StreamChange | None:
@@ -332,9 +347,9 @@ def _phase_since(before: Run, run: Run, now: datetime) -> datetime | None:
 
 
 def _next_look(run: Run, rules: Rules, now: datetime) -> WakeAt | None:
-    """The earlier of the next threshold and the next regular sample."""
+    """The earlier of the next threshold and the next writing that falls due by itself."""
     threshold = wake.next_look(run, rules.thresholds, now)
-    sample = documents.next_sample(run, rules.telemetry_interval_s)
-    if sample is None or (threshold is not None and threshold.when <= sample):
+    writing = documents.next_writing(run, rules.telemetry_interval_s)
+    if writing is None or (threshold is not None and threshold.when <= writing.when):
         return threshold
-    return WakeAt(max(sample, now), "telemetry sample")
+    return writing

@@ -38,6 +38,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     heartbeat_digest: int = 0
     transport_digest: int = 0
     cursor_line: int = -1
+    cursor_at: datetime | None = None
     at: datetime | None = None
     """When a sample of telemetry and the documents were last written."""
 

@@ -88,8 +88,8 @@ def test_a_pass_that_finds_nothing_new_writes_nothing() -> None:
     assert (again.effects, again.changed, again.run.revision) == ((), False, run.revision)
 
 
-def test_one_new_event_costs_two_documents_and_one_row() -> None:
-    """Writing is the budget of a busy host."""
+def test_one_new_event_costs_one_document_and_one_row_while_the_cursor_may_lag() -> None:
+    """Writing is the budget of a busy host, and lines read twice change nothing."""
     more = a_seen(
         (an_event("role_end", 5, role="planner"),),
         after_s=5,
@@ -101,8 +101,16 @@ def test_one_new_event_costs_two_documents_and_one_row() -> None:
 
     decision = a_pass(a_working_run(), more)
 
-    assert documents(decision) == [Document.STATE, Document.CURSOR]
+    assert documents(decision) == [Document.STATE]
     assert journals(decision) == [Journal.RECONCILE]
+    assert decision.wake is not None
+    assert decision.wake.when == moment(8), "five seconds after the cursor was last written"
+    caught_up = a_pass(
+        decision.run,
+        a_seen((), after_s=8, first_line=5, artifacts=AT_WORK, process=ProcessSighting.ALIVE, stream=STREAM),
+    )
+    assert documents(caught_up) == [Document.CURSOR]
+    assert not caught_up.changed
 
 
 def test_a_running_loop_leaves_a_sample_at_each_interval_though_nothing_changes() -> None:
@@ -245,6 +253,30 @@ def test_a_bad_line_is_set_aside_counted_and_known() -> None:
     assert decision.run.fold.quarantined_count == 1
     assert decision.run.health is not None
     assert "event_quarantined" in {finding.code for finding in decision.run.health.findings}
+
+
+def test_lines_that_a_lagging_cursor_brings_again_change_nothing() -> None:
+    """After a crash the fold on disk may be ahead of the cursor."""
+    run = a_working_run()
+    twice = a_seen(
+        HISTORY[1:], after_s=4, first_line=2, artifacts=AT_WORK, process=ProcessSighting.ALIVE, stream=STREAM
+    )
+
+    decision = a_pass(run, twice)
+
+    assert decision.run.fold == run.fold
+    assert (decision.events_ingested, decision.changed, decision.escalations) == (0, False, ())
+    assert decision.run.sequence is not None
+    assert not decision.run.sequence.drift_active
+
+
+def test_a_log_that_ends_in_blank_lines_is_folded_to_its_end() -> None:
+    """Else fold and cursor would seem not to belong together, and every restart would replay the log."""
+    blank = a_seen((), after_s=4, first_line=4, artifacts=AT_WORK, process=ProcessSighting.ALIVE, line_offset=6)
+
+    decision = a_pass(a_working_run(), blank)
+
+    assert decision.run.fold.line == decision.run.cursor_line == 6
 
 
 def test_the_state_document_carries_the_last_event_in_contract_form() -> None:
