@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from opsd.core.fold import fold_events
 from opsd.model.ids import LoopId
+from opsd.model.lifecycle import Fold
 from opsd.model.observation import Artifact, Artifacts, ProcessSighting, Seen
 from opsd.model.run import LoopRef, Run
 from opsd.model.runtime import ActiveRun, Approval, EventLine, Presence, RunSummary, RuntimeState, SummaryEntry
@@ -54,6 +56,13 @@ def as_line(event: EventLine) -> bytes:
     return msgspec.json.encode(event if bytes(event.data) else replace(event, data=msgspec.Raw(b"null")))
 
 
+def a_fold(*events: EventLine, onto: Fold | None = None) -> Fold:
+    """What `events`, standing on the lines after `onto`'s, say happened."""
+    fold = onto or Fold()
+    lines = range(fold.line + 1, fold.line + 1 + len(events))
+    return fold_events(fold, events, lines, epoch=fold.epoch).fold
+
+
 def a_run(loop_id: LoopId = LOOP, **members: Any) -> Run:
     """A loop under `/srv/repo`; `members` are those of `Run`."""
     return Run(LoopRef(loop_id, "/srv/repo"), **members)
@@ -93,7 +102,7 @@ def a_state(
     return on_file(RuntimeState(active, 0, iteration, loop_id, stamp(after_s)), after_s)
 
 
-def an_active_run(after_s: float = 0, *, pid: int = 4711, loop_id: str | None = LOOP) -> Artifact[ActiveRun]:
+def an_active_run(after_s: float = 0, *, pid: int | None = 4711, loop_id: str | None = LOOP) -> Artifact[ActiveRun]:
     return on_file(ActiveRun("/srv/repo", pid, pid, loop_id, 1, "loop_start", stamp(after_s)), after_s)
 
 
