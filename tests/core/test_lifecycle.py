@@ -159,6 +159,16 @@ class TestApprovalConflict:
 
         assert not projected(fold, artifacts, after_s=200).divergence.any
 
+    def test_a_newer_runs_completion_is_none_either(self) -> None:
+        """A run that finds an approval pending leaves; should one ever complete beside it, that was another candidate."""
+        artifacts = Artifacts(
+            state=a_state(120, active=False),
+            approval=an_approval(29),
+            summary=a_summary(119, run_id=LATER_ID, complete=True),
+        )
+
+        assert not projected(a_fold(*MID_ITERATION, an_event("approval_requested", 30)), artifacts).divergence.any
+
 
 class TestNumbers:
     ENTRY = SummaryEntry(RUN_ID, 1, None, stamp(29), None, {"tests": "ok"}, Stuck(2, 3), True)
@@ -194,3 +204,20 @@ class TestNumbers:
         told = projected(Fold(), Artifacts())
 
         assert (told.run_id, told.iteration, told.transition.current_state) == ("unknown", 0, Lifecycle.UNKNOWN)
+
+    def test_an_approval_taken_up_completes_the_taking_run_with_the_asking_runs_entry(self) -> None:
+        fold = a_fold(
+            *MID_ITERATION,
+            an_event("approval_requested", 30),
+            an_event("loop_start", 100, run_id=LATER_ID),
+            an_event("approval_consumed", 101),
+        )
+        artifacts = Artifacts(state=a_state(104, active=False), summary=on_file(RunSummary(None, self.ENTRY, 2)))
+
+        told = projected(fold, artifacts, after_s=200)
+        assert (told.phase, told.run_id, told.completion_ok, told.gates) == (
+            Phase.COMPLETE,
+            LATER_ID,
+            True,
+            {"tests": "ok"},
+        )

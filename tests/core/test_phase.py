@@ -308,6 +308,12 @@ class TestEnds:
         news = a_fold(an_event("role_end", 105, role="tester"), onto=fold)
         assert phase(news, others, Liveness.NONE, 110, previous=before, batch_last=news.last) is Phase.UNKNOWN
 
+    def test_a_newer_run_does_not_inherit_a_crash(self) -> None:
+        fold = a_fold(*BEGUN, an_event("loop_start", 100, run_id=LATER_ID))
+        before = a_projection(Phase.CRASHED, since=moment(50))
+
+        assert phase(fold, AT_REST, after_s=110, previous=before) is Phase.UNKNOWN
+
     def test_a_summary_completes_a_run_whose_last_word_was_lost(self) -> None:
         artifacts = replace(AT_REST, summary=a_summary(29, complete=True))
 
