@@ -365,5 +365,18 @@ REASONS = registry_of(
         "A pass over the loop has exceeded its time; its picture may be old.",
         "Check the disk or the service it waits for; `opsctl status` shows the age of each picture.",
     ),
+    ReasonEntry(
+        "settings_invalid",
+        _DEGRADED,
+        "The daemon was told to read its settings again and cannot use them; the old ones stay in force.",
+        "Correct the setting named in the evidence, then send SIGHUP again.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "subsystem_failed",
+        _DEGRADED,
+        "A part of the daemon ended with an error and is started again.",
+        "Keep the daemon's log for a report; if it goes on failing the daemon ends by itself.",
+    ),
 )
 """Every reason code, by code."""

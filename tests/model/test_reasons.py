@@ -34,6 +34,8 @@ ELSEWHERE = {
     "watch_blind",
     "pass_failed",
     "pass_overdue",
+    "settings_invalid",
+    "subsystem_failed",
 }
 
 
