@@ -1,0 +1,190 @@
+"""What the endpoints do: each function takes a checked call and answers with a record. The table is `opsd.api.routes`.
+
+Answers from memory are made on the spot; whatever reads files runs in a worker thread.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import anyio
+from starlette.responses import Response
+
+from opsd.api import metrics, replies
+from opsd.api.endpoint import Call, Services
+from opsd.api.errors import ApiError, ErrorCode
+from opsd.app import view
+from opsd.model.explain import Explanation
+from opsd.model.ids import LoopId
+from opsd.model.run import Run
+from opsd.protocol import (
+    EscalationPage,
+    EscalationsQuery,
+    EventPage,
+    EventsQuery,
+    FleetStatus,
+    HealthReply,
+    LogPage,
+    LogsQuery,
+    LoopStatus,
+    NoQuery,
+    ReconcileReply,
+    ReconcileRequest,
+    RunHistory,
+    VerificationReport,
+    VerifyQuery,
+    VersionReply,
+)
+
+# How often a held-back answer looks again whether there is news: half of it is what `opsctl events -f` is late by.
+LOOK_AGAIN_S = 0.2
+RECONCILE_LIMIT_S = 60.0
+
+P = TypeVar("P", EventPage, LogPage)
+R = TypeVar("R")
+
+
+async def fleet(services: Services, call: Call[NoQuery, None]) -> FleetStatus:
+    return services.fleet.status(call.now)
+
+
+async def loop(services: Services, call: Call[NoQuery, None]) -> LoopStatus:
+    return view.status(known_run(services, call.loop_id), call.now)
+
+
+async def explain(services: Services, call: Call[NoQuery, None]) -> Explanation:
+    run = known_run(services, call.loop_id)
+    return await _from_files(services, lambda: services.queries.explain(run, call.now))
+
+
+async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage:
+    run, query = known_run(services, call.loop_id), call.query
+    if query.tail is not None and query.offset is not None:
+        raise ApiError(
+            ErrorCode.BAD_REQUEST,
+            "'tail' and 'offset' exclude each other: give 'tail' for the newest, or 'offset' to go on",
+            parameter="tail",
+        )
+    return await _held_back(
+        services,
+        lambda: services.queries.events(run, query),
+        lambda page: bool(page.items) or page.restarted or page.next_offset != query.offset,
+        query.wait,
+    )
+
+
+async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
+    run, query = known_run(services, call.loop_id), call.query
+    return await _held_back(
+        services,
+        lambda: services.queries.logs(run, query),
+        lambda page: bool(page.text) or page.next_offset != query.offset,
+        query.wait,
+    )
+
+
+async def runs(services: Services, call: Call[NoQuery, None]) -> RunHistory:
+    run = known_run(services, call.loop_id)
+    return await _from_files(services, lambda: services.queries.runs(run, call.now))
+
+
+async def escalations(services: Services, call: Call[EscalationsQuery, None]) -> EscalationPage:
+    chosen = _chosen(services, call.query.loop, call.now)
+    return await _from_files(services, lambda: services.queries.escalations(chosen, call.query, call.now))
+
+
+async def verify(services: Services, call: Call[VerifyQuery, None]) -> VerificationReport:
+    chosen = _chosen(services, call.query.loop, call.now)
+    return await _from_files(services, lambda: services.queries.verify(chosen, call.now))
+
+
+async def reconcile(services: Services, call: Call[NoQuery, ReconcileRequest]) -> ReconcileReply:
+    ref = known_run(services, call.loop_id).ref
+    if ref.fault is not None or not ref.enabled:
+        why = ref.fault_detail or ref.fault or "it is disabled in the registry"
+        raise ApiError(
+            ErrorCode.LOOP_NOT_MANAGED,
+            f"loop '{ref.loop_id}' is listed but not supervised: {why}; mend its registry entry, then reload opsd",
+            loop=ref.loop_id,
+        )
+    with anyio.move_on_after(RECONCILE_LIMIT_S):
+        return await services.fleet.reconcile(ref.loop_id, from_start=call.body.from_start)
+    raise ApiError(
+        ErrorCode.TIMED_OUT,
+        f"the pass over '{ref.loop_id}' took longer than {RECONCILE_LIMIT_S:.0f} s and goes on; "
+        f"look at it with 'opsctl status {ref.loop_id}'",
+        loop=ref.loop_id,
+    )
+
+
+async def version(services: Services, call: Call[NoQuery, None]) -> VersionReply:
+    daemon = services.fleet.daemon_status(call.now)
+    return VersionReply(daemon.version, daemon.api_version, daemon.start_id, daemon.pid, daemon.started_at)
+
+
+async def healthz(services: Services, call: Call[NoQuery, None]) -> Response:
+    subsystems = services.fleet.daemon_status(call.now).subsystems
+    well = all(subsystem.ok for subsystem in subsystems)
+    return replies.ok(HealthReply(call.now, well, subsystems), status=200 if well else 503)
+
+
+async def measured(services: Services, call: Call[NoQuery, None]) -> Response:
+    return Response(metrics.exposition(services.fleet.metrics()), media_type=metrics.MEDIA_TYPE)
+
+
+def known_run(services: Services, loop_id: str) -> Run:
+    """The run of a loop in the fleet: only its own `ref` ever leads to a path.
+
+    Raises:
+        ApiError: no such loop; near names are in the message.
+    """
+    run = services.fleet.run(LoopId(loop_id))
+    if run is not None:
+        return run
+    raise unknown_loop(loop_id, [summary.loop_id for summary in services.fleet.summaries(services.clock.now())])
+
+
+def unknown_loop(loop_id: str, names: Sequence[str]) -> ApiError:
+    near = difflib.get_close_matches(loop_id, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "'opsctl status' lists them"
+    return ApiError(
+        ErrorCode.UNKNOWN_LOOP,
+        f"no loop '{loop_id}' in the fleet of {len(names)}; {hint}",
+        loop=loop_id,
+        near=",".join(near),
+    )
+
+
+def _chosen(services: Services, loop_id: str | None, now: datetime) -> list[Run]:
+    if loop_id is not None:
+        return [known_run(services, loop_id)]
+    found = (services.fleet.run(LoopId(summary.loop_id)) for summary in services.fleet.summaries(now))
+    return [run for run in found if run is not None]
+
+
+async def _from_files(services: Services, ask: Callable[[], R]) -> R:
+    try:
+        return await services.offload.run(ask)
+    except LookupError as error:
+        raise ApiError(ErrorCode.NOT_FOUND, str(error.args[0]) if error.args else "there is no such thing") from None
+    except OSError as error:
+        raise ApiError(
+            ErrorCode.UNAVAILABLE,
+            f"{error.filename or 'a file'} could not be read: {error.strerror or error}; try again",
+            errno=str(error.errno or ""),
+        ) from error
+
+
+async def _held_back(services: Services, ask: Callable[[], P], has_news: Callable[[P], bool], wait_s: float) -> P:
+    """The answer as soon as it has news, at the latest after `wait_s` seconds, at once when the daemon stops.
+
+    Looking again is what makes it gapless: the position lies in the file, so nothing depends on hearing of a change.
+    """
+    page = await _from_files(services, ask)
+    with anyio.move_on_after(wait_s):
+        while not has_news(page) and not services.stopping.is_set():
+            with anyio.move_on_after(LOOK_AGAIN_S):
+                await services.stopping.wait()
+            page = await _from_files(services, ask)
+    return page

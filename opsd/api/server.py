@@ -1,0 +1,152 @@
+"""uvicorn inside our task group, on a socket that we made: identity per connection, bounds on what a client may hold.
+
+Making the socket, with its mode and group, is the daemon's; what is answered is `opsd.api.app`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import anyio.abc
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from opsd.api import replies
+from opsd.api.errors import ApiError, ErrorCode
+from opsd.api.gate import PEER_EXTENSION
+from opsd.api.peer import peer_of
+
+HEAD_BYTES_MAX = 32_768
+HEAD_LIMIT_S = 10.0
+GRACE_S = 3
+
+_HEAD_TOO_LARGE = ApiError(
+    ErrorCode.HEADERS_TOO_LARGE,
+    f"the request line and headers have more than {HEAD_BYTES_MAX} bytes; no request here needs that many",
+    limit_bytes=str(HEAD_BYTES_MAX),
+)
+_NOT_HTTP = ApiError(ErrorCode.BAD_REQUEST, "this is not HTTP/1.1; try curl --unix-socket SOCKET http://opsd/v1/fleet")
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """Adds to each request who is connected, and does what uvicorn leaves out: bounds for the head, errors in JSON.
+
+    uvicorn does not promise these methods to subclasses. tests/api/test_server.py fails if one of them goes unused, and
+    a request without identity is refused, so a change there shuts the door rather than opening it.
+    """
+
+    _head_bytes = 0
+    _head_limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        peer = peer_of(transport.get_extra_info("socket"))
+        inner = self.app
+
+        async def identified(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[PEER_EXTENSION] = peer
+            await inner(scope, receive, send)
+
+        self.app = identified
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_limit is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_limit is not None and self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse(431, _HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, _NOT_HTTP)
+
+    def _await_head(self) -> None:
+        if self._head_limit is None:
+            self._head_bytes = 0
+            self._head_limit = self.loop.call_later(HEAD_LIMIT_S, self.transport.abort)
+
+    def _head_arrived(self) -> None:
+        if self._head_limit is not None:
+            self._head_limit.cancel()
+            self._head_limit = None
+
+    def _refuse(self, status: int, refused: ApiError) -> None:
+        self._head_arrived()
+        body = replies.error_body(refused)
+        head = f"HTTP/1.1 {status} \r\ncontent-type: {replies.JSON}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+
+
+class _Embedded(uvicorn.Server):
+    """Leaves signals to the daemon, says when it listens, and sleeps until it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, task_status: anyio.abc.TaskStatus[None]) -> None:
+        super().__init__(config)
+        self._task_status = task_status
+        self.asked_to_stop = anyio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._task_status.started()
+
+    async def main_loop(self) -> None:
+        # uvicorn's own looks ten times a second whether it should stop; an idle fleet should cost nothing.
+        await self.on_tick(0)
+        await self.asked_to_stop.wait()
+
+
+async def serve(
+    sock: socket.socket, app: Starlette, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve until cancelled; then stop listening, let requests finish for up to `GRACE_S` seconds, and end.
+
+    `sock` is bound (listening or not) and is closed at the end; its name in the file system is the caller's to remove.
+    """
+    config = uvicorn.Config(
+        app,
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Embedded(config, task_status)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_ask_to_stop_when_cancelled, server, app, name="api: stop")
+        # uvicorn is not cancelled but asked: cut off in the middle, it would leave its connections behind.
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=[sock])
+        tasks.cancel_scope.cancel()
+
+
+async def _ask_to_stop_when_cancelled(server: _Embedded, app: Starlette) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        app.state.stopping.set()
+        server.asked_to_stop.set()
