@@ -1,0 +1,60 @@
+"""The real server on a real socket, over a fleet that only a test changes; it may be stopped and started again."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from opsd.api.app import build_app
+from opsd.api.peer import Access
+from opsd.api.server import serve
+from opsd.clock import SystemClock
+from tests.doubles.fleet import StandInFleet, StandInQueries
+
+R = TypeVar("R")
+
+
+class WorkerThread:
+    """`opsd.ports.Offload` with nothing added."""
+
+    async def run(self, work: Callable[[], R], /) -> R:
+        return await anyio.to_thread.run_sync(work)
+
+
+def bound(path: str, mode: int = 0o600) -> socket.socket:
+    """A listening Unix socket; what a dead daemon left at `path` is replaced."""
+    if os.path.lexists(path):
+        os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    os.chmod(path, mode)
+    sock.listen(64)
+    return sock
+
+
+@asynccontextmanager
+async def serving(
+    path: str, fleet: StandInFleet, queries: StandInQueries | None = None, access: Access | None = None
+) -> AsyncIterator[None]:
+    """While inside, the daemon answers; on the way out it stops as the real one does: first the feed, then this."""
+    app = build_app(
+        fleet,
+        queries or StandInQueries(),
+        access or Access(owner_uid=os.getuid()),
+        offload=WorkerThread(),
+        clock=SystemClock(),
+    )
+    mode = 0o600 if access is None else 0o666
+    with anyio.fail_after(50):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(partial(serve, bound(path, mode), app))
+            try:
+                yield
+            finally:
+                fleet.feed.close()
+                tasks.cancel_scope.cancel()
