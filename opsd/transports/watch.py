@@ -93,6 +93,7 @@ class Watch:
                         heard(watcher.news_since(current))
                         _stop(current)
                         current = watcher
+                        self.status = WatchStatus(True, None, self.status.armed_count + 1, len(watcher.folders))
                         await self._until_again(watcher)
                     if watcher.fault is None:
                         pause_s = self._retry_s
@@ -114,10 +115,8 @@ class Watch:
         watcher = _Watcher(roots, folders, heard)
         tasks.start_soon(self._follow, watcher, name="watch folders")
         await watcher.settled.wait()
-        if watcher.fault is None:
-            self.status = WatchStatus(True, None, self.status.armed_count + 1, len(folders))
-            if await anyio.to_thread.run_sync(_find, self._files, roots) != folders:
-                self._again.set()  # one came or went while the watcher was being put in place
+        if watcher.fault is None and await anyio.to_thread.run_sync(_find, self._files, roots) != folders:
+            self._again.set()  # one came or went while the watcher was being put in place
         return watcher
 
     async def _until_again(self, watcher: "_Watcher") -> None:

@@ -30,7 +30,7 @@ class Listener:
 
     async def until(self, condition: Callable[[], object]) -> None:
         with anyio.fail_after(DEADLINE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 a status has no event to wait for
                 await anyio.sleep(0.005)
 
     async def armed(self, times: int) -> None:
