@@ -36,9 +36,10 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
 
 docs: $(VENV)/.dev-ready
-	$(BIN)/python -m opsd.store.schemas docs/reference/schemas
+	$(BIN)/python -m docs.generate
 
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""The project's pages. Those under `reference/` are written by `docs.generate`; all others are written by hand."""
