@@ -3,6 +3,7 @@
 `MemoryFiles` is held to the same tests as `opsd.disk.Disk`; `FaultyFiles` wraps either.
 """
 
+import copy
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ class _File:
         """What was flushed; with luck a part of what was written since, but never anything that was not."""
         survivor = _File(self.inode)
         survivor.data = survivor.flushed = self.flushed
+        survivor.mtime_ns = self.mtime_ns
         if luck is not None and self.data.startswith(self.flushed):
             survivor.data = survivor.flushed = self.data[: luck.randint(len(self.flushed), len(self.data))]
         return survivor
@@ -70,8 +72,7 @@ class MemoryFiles:
                 self.sync(above)
 
     def after_power_cut(self, luck: Random | None = None) -> "MemoryFiles":
-        survivor = MemoryFiles()
-        survivor._count = self._count
+        survivor = copy.copy(self)
         survivor._root = self._root.after_power_cut(luck)
         return survivor
 
@@ -108,7 +109,7 @@ class MemoryFiles:
             folder.put({name: _File(self._next())})
         file = self._file(path)
         file.data += data
-        file.mtime_ns = self._next()
+        file.mtime_ns = self._stamp()
         if sync:
             self.sync(path)
             if new:
@@ -121,7 +122,7 @@ class MemoryFiles:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         file = _File(self._next())
         file.data = data
-        file.mtime_ns = file.inode
+        file.mtime_ns = self._stamp()
         folder.put({f".{name}.tmp": file})
         folder.put({f".{name}.tmp": None, name: file})
         if sync:
@@ -138,7 +139,7 @@ class MemoryFiles:
     def truncate(self, path: str, size_bytes: int) -> None:
         file = self._file(path)
         file.data = file.data[:size_bytes].ljust(size_bytes, b"\0")
-        file.mtime_ns = self._next()
+        file.mtime_ns = self._stamp()
 
     def rename(self, path: str, to: str) -> None:
         (source, name), (target, new_name) = self._parent(path), self._parent(to)
@@ -159,6 +160,10 @@ class MemoryFiles:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+    def _stamp(self) -> int:
+        """The time of a write; here each is later than the one before, and that is all."""
+        return self._next()
 
     def _find(self, path: str) -> "_File | _Folder":
         node: _File | _Folder = self._root
