@@ -1,0 +1,1 @@
+"""One module per command: ask, show, and say with which code to exit. How things look is `opsctl.render`."""
