@@ -68,7 +68,7 @@ _READ: dict[str, str] = {
     "rate-limit.json": "A provider's limit and its end.",
     "escalation.json": "A recovery that the runtime proposes and may not run by itself.",
     EVENT_LOG: "The event log: what the run did, line by line.",
-    "logs/iter-N/ROLE.log": "A role's output: how fresh it is, and `opsctl logs`.",
+    "logs/iter-N/ROLE.log": "A role's output: how fresh it is, and what `opsctl logs LOOP` shows.",
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import api, artifacts, reasons, schemas
+from docs.generate import api, artifacts, commands, reasons, schemas
 from opsd import logs, settings
 from opsd.store.schemas import schemas as schema_documents
 
@@ -12,6 +12,7 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 _PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": api.render,
     "artifacts.md": artifacts.render,
+    "commands.md": commands.render,
     "log-events.md": logs.reference_page,
     "openapi.json": api.openapi_document,
     "reasons.md": reasons.render,

@@ -1,0 +1,92 @@
+"""`reference/commands.md`: every command with its arguments and exit codes, from the parsers that read them.
+
+Laid out here rather than by argparse, whose own help differs with the terminal's width and Python's version.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Set
+
+from docs.generate.markdown import code, page, table
+from opsctl.arguments import build_parser
+from opsctl.exits import SAYS
+
+_OPSCTL = """
+`opsctl` asks a running opsd over its control socket. Data goes to stdout, notes to stderr. `-o json` is the daemon's
+answer as it came; `jsonl` one row a line; `yaml` the same for people; `name` only the names, for other commands. Text
+from runs is defused before it reaches a terminal.
+"""
+
+
+def render() -> str:
+    return page(
+        "Commands",
+        "`opsctl/arguments.py` and `opsctl/exits.py`",
+        "## opsctl",
+        _OPSCTL,
+        *_program(build_parser()),
+        "### opsctl: exit codes",
+        _exit_codes({each.value: says for each, says in SAYS.items()}),
+    )
+
+
+def _program(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options that all commands share, then each command."""
+    general = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+    if general:
+        yield f"### {parser.prog}: options of every command"
+        yield table(("option", "meaning"), map(_row, general))
+    known = {option for action in general for option in action.option_strings}
+    for command in _commands(parser):
+        yield from _command(command, known)
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices.values()
+    return ()
+
+
+def _command(parser: argparse.ArgumentParser, known: Set[str]) -> Iterator[str]:
+    """A command's synopsis, its own arguments and its examples; an argument whose name says all has no row."""
+    own = [each for each in parser._actions if each.dest != "help" and known.isdisjoint(each.option_strings)]
+    own.sort(key=lambda action: bool(action.option_strings))
+    rows = [_row(action) for action in own if action.help]
+    yield f"### {parser.prog}"
+    yield parser.description or ""
+    yield code(" ".join([parser.prog, *map(_synopsis, own)]))
+    if rows:
+        yield table(("argument", "meaning"), rows)
+    if parser.epilog:
+        lines = parser.epilog.removeprefix("examples:\n").splitlines()
+        yield "\n".join(["```sh", *(line.strip() for line in lines), "```"])
+
+
+def _synopsis(action: argparse.Action) -> str:
+    name = _name(action)
+    if not action.option_strings:
+        return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
+    given = action.option_strings[0] + (f" {name}" if name else "")
+    return given if action.required else f"[{given}]"
+
+
+def _name(action: argparse.Action) -> str:
+    """What stands for the value; empty for a switch."""
+    if action.nargs == 0:
+        return ""
+    if action.metavar is not None:
+        return str(action.metavar)
+    return "|".join(map(str, action.choices)) if action.choices else action.dest.upper()
+
+
+def _row(action: argparse.Action) -> tuple[str, str]:
+    name = "" if action.choices else _name(action)
+    shown = [f"{option} {name}".strip() for option in action.option_strings] or [_name(action)]
+    says = (action.help or "") % vars(action)
+    if action.choices:
+        says += f"; one of {', '.join(map(str, action.choices))}"
+    return ", ".join(map(code, shown)), says
+
+
+def _exit_codes(says: Mapping[int, str]) -> str:
+    return table(("code", "meaning"), ((str(number), meaning) for number, meaning in says.items()))

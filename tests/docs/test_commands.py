@@ -1,0 +1,73 @@
+"""Every command that a page or a message tells somebody to type is one that the programs understand."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from opsctl.arguments import build_parser
+from opsctl.words import checked
+from opsd.model.reasons import REASONS
+from tests.docs.prose import ALL_PAGES, code_spans, name_of, quoted_commands, text_of
+
+PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {"opsctl": build_parser}
+_ENDS_A_COMMAND = re.compile(r"[|&;<>()]+\Z")
+
+
+def commands_in(line: str) -> Iterator[list[str]]:
+    """The words of each simple command of ours in a line of shell."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if not _ENDS_A_COMMAND.match(word):
+            words.append(word)
+            continue
+        while words and re.match(r"\w+=", words[0]):
+            del words[0]
+        if words and words[0] in PARSERS:
+            yield words
+        words = []
+
+
+def told_commands() -> dict[str, str]:
+    """Command lines of ours, and where each is told first."""
+    told: dict[str, str] = {}
+    for page in ALL_PAGES:
+        spans = (span for span in code_spans(text_of(page)) if " " in span and "[" not in span)
+        for line in (*quoted_commands(text_of(page)), *spans):
+            told.setdefault(line, name_of(page))
+    for entry in REASONS.values():
+        for span in code_spans(entry.next_step):
+            told.setdefault(span, f"next step of {entry.code}")
+    return {line: where for line, where in told.items() if re.search(r"\b(opsd|opsctl)\b", line.split(" ")[0])}
+
+
+@pytest.mark.parametrize(("line", "where"), told_commands().items(), ids=told_commands())
+def test_the_parser_takes_it(line: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for program, *words in commands_in(line):
+        if words == ["--version"]:
+            continue
+        try:
+            args = PARSERS[program]().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"{where} tells to type `{line}`, and: {capsys.readouterr().err.splitlines()[0]}")
+        for word in getattr(args, "words", None) or ():
+            checked(word)
+
+
+def test_the_pages_tell_enough_commands_for_this_to_mean_something() -> None:
+    programs = [words[1] for line in told_commands() for words in commands_in(line)]
+
+    assert {"status", "explain", "events", "logs", "runs", "escalations", "wait", "watch", "verify"} <= set(programs)
+
+
+def test_lines_of_shell_are_taken_apart_into_our_commands() -> None:
+    line = "OPSD_SOCKET=/x opsctl status -o json | jq '.loops[]' && opsctl events docs-17 > /dev/null"
+
+    assert list(commands_in(line)) == [
+        ["opsctl", "status", "-o", "json"],
+        ["opsctl", "events", "docs-17"],
+    ]
