@@ -14,37 +14,10 @@ from opsd.core.fold import Folded, fold_events
 from opsd.model.lifecycle import Ending, Fold, RunFacts
 from opsd.model.runtime import EventLine
 from tests.core.builders import LOOP, RUN_ID, an_event, moment, stamp
+from tests.core.histories import logs
 from tests.core.story import NAMES, moments
 
 LATER_ID = stamp(100)
-
-
-NAMED = [
-    "loop_start",
-    "iteration_start",
-    "role_start",
-    "role_end",
-    "tests_start",
-    "tests_end",
-    "tests_rerun_end",
-    "gates_evaluated",
-    "iteration_end",
-    "loop_complete",
-    "loop_stop",
-    "no_progress_stop",
-    "role_timeout",
-    "delegation_fail_role",
-    "rate_limit_stop",
-    "usage_limit_blocked",
-    "approval_requested",
-    "approval_decision",
-    "approval_consumed",
-    "approval_rejected",
-    "approval_wait",
-    "recovery_blocked",
-    "recovery_executed",
-    "promise_checked",
-]
 
 
 def folded(*events: EventLine, onto: Fold | None = None) -> Folded:
@@ -58,31 +31,7 @@ def facts(*events: EventLine) -> RunFacts:
     return run
 
 
-def a_log() -> st.SearchStrategy[list[EventLine]]:
-    """Logs of up to five runs, orderly in the large and odd in the small: events missing, repeated, of another run."""
-    names = st.sampled_from(NAMED)
-    payloads: st.SearchStrategy[dict[str, Any] | None] = st.one_of(
-        st.none(),
-        st.fixed_dictionaries({"status": st.sampled_from(["ok", "failed", "skipped"])}),
-        st.fixed_dictionaries({"reason": st.sampled_from(["stuck", "max_iterations", "\u202eodd"])}),
-        st.fixed_dictionaries({"max_iterations": st.sampled_from([0, 3, "three"])}),
-        st.just({"info": {"resets_in": 60, "message": "slow down"}}),
-    )
-    return st.lists(
-        st.builds(
-            an_event,
-            names,
-            st.integers(0, 999),
-            run_id=st.sampled_from([None, "unknown", RUN_ID, LATER_ID, stamp(200)]),
-            iteration=st.integers(0, 3),
-            role=st.sampled_from([None, "tester"]),
-            data=payloads,
-        ),
-        max_size=30,
-    )
-
-
-@given(a_log(), st.lists(st.integers(0, 30)))
+@given(logs(), st.lists(st.integers(0, 30)))
 def test_how_a_log_was_cut_into_batches_never_shows(events: list[EventLine], cuts: list[int]) -> None:
     whole = folded(*events)
 
@@ -97,7 +46,7 @@ def test_how_a_log_was_cut_into_batches_never_shows(events: list[EventLine], cut
     assert tuple(ended) == whole.ended
 
 
-@given(a_log(), st.integers(0, 30), st.integers(0, 30))
+@given(logs(), st.integers(0, 30), st.integers(0, 30))
 def test_folding_lines_again_changes_nothing(events: list[EventLine], begin: int, end: int) -> None:
     """After a crash the cursor may be behind what was folded."""
     fold = folded(*events).fold
@@ -108,14 +57,14 @@ def test_folding_lines_again_changes_nothing(events: list[EventLine], begin: int
     assert again == Folded(fold)
 
 
-@given(a_log())
+@given(logs())
 def test_what_is_remembered_survives_the_disk(events: list[EventLine]) -> None:
     fold = folded(*events).fold
 
     assert msgspec.json.decode(msgspec.json.encode(fold), type=Fold) == fold
 
 
-@given(a_log())
+@given(logs())
 def test_a_run_ends_once_unless_it_goes_on(events: list[EventLine]) -> None:
     """No run id is reported ended at two lines without a new beginning or further work in between."""
     result = folded(*events)

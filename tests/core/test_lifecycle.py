@@ -160,7 +160,7 @@ class TestApprovalConflict:
         assert not projected(fold, artifacts, after_s=200).divergence.any
 
     def test_a_newer_runs_completion_is_none_either(self) -> None:
-        """A run that finds an approval pending leaves; should one ever complete beside it, that was another candidate."""
+        """A run that finds an approval pending leaves; one that completed beside it had another candidate."""
         artifacts = Artifacts(
             state=a_state(120, active=False),
             approval=an_approval(29),

@@ -7,14 +7,18 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from opsd.model.ids import LoopId
 from opsd.model.lifecycle import Fold
+from opsd.model.observation import Artifacts, ProcessSighting
 from opsd.model.process import ProcessMemory
-from tests.core.builders import LOOP
-from tests.core.story import NAMES, Watch, moments, watched
+from opsd.model.runtime import EventLine
+from tests.core.builders import LOOP, moment
+from tests.core.histories import logs, trees
+from tests.core.story import NAMES, Moment, Watch, moments, watched
 
 LOOPS = {name: (LoopId("loop-a"), LoopId("loop-b")) if name == "two-loops" else (LOOP,) for name in NAMES}
 
@@ -75,10 +79,10 @@ def test_a_recorded_run_never_diverges(name: str, loop_id: LoopId) -> None:
 def test_run_and_iteration_never_lag_behind_the_log(name: str, loop_id: LoopId) -> None:
     """The contract's own fields name the last finished iteration; ours the one at work."""
     watch = Watch(loop_id)
-    for moment in moments(name, loop_id):
-        told = watch.look(moment)
-        starts = [event for event in moment.events if event.event == "loop_start"]
-        begun = [event for event in moment.events if event.event in ("loop_start", "iteration_start")]
+    for found in moments(name, loop_id):
+        told = watch.look(found)
+        starts = [event for event in found.events if event.event == "loop_start"]
+        begun = [event for event in found.events if event.event in ("loop_start", "iteration_start")]
         if starts:
             assert (told.run_id, told.iteration) == (starts[-1].run_id, begun[-1].iteration)
 
@@ -106,9 +110,9 @@ def test_a_log_read_later_than_the_files_tells_no_other_story(data: st.DataObjec
     seen = moments(name, loop_id)
 
     watch = Watch(loop_id)
-    for index, moment in enumerate(seen):
-        within = [later for later in seen[index:] if later.at <= moment.at + timedelta(seconds=0.5)]
-        watch.look(moment, log=data.draw(st.sampled_from(within)))
+    for index, found in enumerate(seen):
+        within = [later for later in seen[index:] if later.at <= found.at + timedelta(seconds=0.5)]
+        watch.look(found, log=data.draw(st.sampled_from(within)))
 
     assert _is_part_of(watch.story(), STORIES[name]), watch.story()
     assert not any(told.divergence.any for told in watch.told)
@@ -116,33 +120,54 @@ def test_a_log_read_later_than_the_files_tells_no_other_story(data: st.DataObjec
 
 @every_loop
 def test_who_comes_late_believes_the_same(name: str, loop_id: LoopId) -> None:
-    """A first look at any moment settles on what was believed by one who saw it all."""
+    """A first look at any found settles on what was believed by one who saw it all."""
     witness = Watch(loop_id)
-    for moment in moments(name, loop_id):
-        witness.look(moment)
+    for found in moments(name, loop_id):
+        witness.look(found)
         settled = copy.copy(witness)
-        settled.look_when_due(moment, None)
+        settled.look_when_due(found, None)
 
         stranger = Watch(loop_id)
-        stranger.look(moment)
-        stranger.look_when_due(moment, None)
+        stranger.look(found)
+        stranger.look_when_due(found, None)
 
         assert stranger.projection is not None
         assert settled.projection is not None
-        assert stranger.projection.phase == settled.projection.phase, moment.at
+        assert stranger.projection.phase == settled.projection.phase, found.at
 
 
 @every_loop
 def test_a_restart_between_any_two_looks_changes_nothing(name: str, loop_id: LoopId) -> None:
     """What is remembered survives the disk."""
     watch = Watch(loop_id)
-    for moment in moments(name, loop_id):
+    for found in moments(name, loop_id):
         watch.fold = msgspec.json.decode(msgspec.json.encode(watch.fold), type=Fold)
         watch.process = msgspec.json.decode(msgspec.json.encode(watch.process), type=ProcessMemory)
-        watch.look(moment)
+        watch.look(found)
 
     assert _is_part_of(watch.story(), STORIES[name])
     assert watch.fold == watched(name, loop_id).fold
+
+
+@settings(max_examples=400)
+@given(logs(), trees(), st.sampled_from(ProcessSighting), st.integers(0, 1500), st.integers(0, 999))
+def test_a_verdict_holds_until_it_says(
+    events: list[EventLine], artifacts: Artifacts, sighting: ProcessSighting, after_s: int, per_mille: int
+) -> None:
+    """The wake list relies on it: where nothing new is seen, nothing may change before the moment that was named."""
+    found = Moment(moment(after_s), events, artifacts, sighting)
+    watch = Watch(LOOP)
+    first = watch.look(found)
+    due = [at for at in (watch.process.settles_at, first.holds_until) if at is not None]
+    assert all(at > found.at for at in due)
+
+    longest = (min(due) - found.at).total_seconds() if due else 100_000.0
+    event(f"phase {first.phase}, settles: {bool(due)}")
+    liveness = watch.process.liveness
+    again = watch.look(replace(found, at=found.at + timedelta(seconds=longest * per_mille / 1000)))
+
+    assert (again.phase, again.basis, again.divergence) == (first.phase, first.basis, first.divergence)
+    assert watch.process.liveness is liveness
 
 
 def _is_part_of(told: list[str], story: list[str]) -> bool:
