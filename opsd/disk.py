@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 
+from opsd.exchange import Exchanger, claim
 from opsd.ports import FileStat
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir"}
@@ -18,6 +19,9 @@ _FOLDER_MODE = 0o755
 
 class Disk:
     """`opsd.ports.Files` over the operating system."""
+
+    def __init__(self) -> None:
+        self._exchanger = Exchanger()
 
     def stat(self, path: str) -> FileStat | None:
         try:
@@ -71,15 +75,20 @@ class Disk:
 
     def replace(self, path: str, data: bytes, *, sync: bool) -> None:
         beside = temporary_name(path)
-        fd = _create(beside)
+        # What must survive a power cut is a new file: an old copy written over could come back half old, half new.
+        claimed = None if sync else claim(beside)
+        fd = _create(beside) if claimed is None else claimed
         try:
             try:
                 _write_all(fd, data)
+                if claimed is not None:
+                    os.ftruncate(fd, len(data))
                 if sync:
                     os.fsync(fd)
             finally:
                 os.close(fd)
-            os.replace(beside, path)
+            if sync or not self._exchanger.swap(beside, path):
+                os.replace(beside, path)
         except OSError:
             _remove_if_there(beside)
             raise
@@ -105,7 +114,7 @@ class Disk:
 
 
 def temporary_name(path: str) -> str:
-    """Where `replace` writes before it renames; one that is found later was left by a crash and means nothing."""
+    """Where `replace` writes first; what lies there is a former version or a crash's leftover, and means nothing."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}.{name}.tmp"
 

@@ -17,6 +17,15 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _KERNEL_THREAD = 0x00200000
 
 
+def boot_id() -> str:
+    """A name for the host's present boot; empty where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 class ProcFs:
     """`opsd.ports.Processes` over /proc."""
 

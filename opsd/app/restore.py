@@ -20,14 +20,19 @@ from opsd.store.load import StoredLoop
 from opsd.store.store import Store
 
 
-def restore(store: Store, refs: Sequence[LoopRef], now: datetime) -> tuple[list[Run], list[StoreFault]]:
-    """One run per ref, in order, and what was found wrong with our files (already set aside)."""
+def restore(
+    store: Store, refs: Sequence[LoopRef], now: datetime, *, boot_id: str = ""
+) -> tuple[list[Run], list[StoreFault]]:
+    """One run per ref, in order, and what was found wrong with our files (already set aside).
+
+    `boot_id` names the host's present boot: what an earlier one left unflushed is read again from the log.
+    """
     stored = store.load([ref.loop_id for ref in refs], now)
-    runs = [restored(ref, loop, now) for ref, loop in zip(refs, stored, strict=True)]
+    runs = [restored(ref, loop, now, boot_id) for ref, loop in zip(refs, stored, strict=True)]
     return runs, [fault for loop in stored for fault in loop.faults]
 
 
-def restored(ref: LoopRef, stored: StoredLoop, now: datetime) -> Run:
+def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "") -> Run:
     """The run of one loop as its files have it.
 
     A run that we know from before is no first sight: what happened while nobody looked is told. Artifacts of another
@@ -53,14 +58,15 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime) -> Run:
         stream_note=memory.stream_note,
         quarantined_at=memory.quarantined_at,
         baseline=memory.baseline,
-        sequence=stored.sequence or (None if state.sequence is UNSET else state.sequence),
         heartbeat=stored.heartbeat,
         health=stored.health or (None if state.health is UNSET else state.health),
         projection=_projection(state),
         baselined=True,
     )
-    if _belong_together(stored.cursor, memory):
-        run = replace(run, cursor=stored.cursor, fold=memory.fold)
+    if memory.boot_id == boot_id and _belong_together(stored.cursor, memory):
+        # Where the last sequence stood means something only to a reading that goes on from there.
+        sequence = stored.sequence or (None if state.sequence is UNSET else state.sequence)
+        run = replace(run, cursor=stored.cursor, fold=memory.fold, sequence=sequence)
         run = replace(run, written=restored_marks(run, now))
     return run
 

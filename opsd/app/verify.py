@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from opsd.app.passes import Passes, PassRequest
 from opsd.core.reconcile import Rules
@@ -27,7 +28,6 @@ def recompute(run: Run, transport: Transport, rules: Rules, now: datetime, monot
         ref=run.ref,
         process=run.process,
         beat=run.beat,
-        sequence=run.sequence,
         transport_health=run.transport_health,
         stream_note=run.stream_note,
         quarantined_at=run.quarantined_at,
@@ -38,23 +38,35 @@ def recompute(run: Run, transport: Transport, rules: Rules, now: datetime, monot
         baseline=run.baseline,
     )
     passes = Passes(transport, rules, monotonic)
-    while True:
-        result = passes.run([PassRequest(fresh, TraceId("verify"))], now)[0]
-        if result.decision is None:
-            raise RuntimeError(f"loop {run.ref.loop_id} could not be judged: {result.error}")
-        fresh = result.decision.run
-        if not result.decision.again:
-            return fresh
+    again = True
+    while again:
+        fresh, again = _looked(passes, fresh, now)
+    # A crash or a cancel whose traces were overwritten since is known from the last verdict alone, and so is that a
+    # cut log has been told: both show in a look that finds nothing new.
+    return _looked(passes, replace(fresh, projection=run.projection), now)[0]
+
+
+def _looked(passes: Passes, run: Run, now: datetime) -> tuple[Run, bool]:
+    """The run after one more look, and whether there is more to read."""
+    (result,) = passes.run([PassRequest(run, TraceId("verify"))], now)
+    if result.decision is None:
+        raise RuntimeError(f"loop {run.ref.loop_id} could not be judged: {result.error}")
+    return result.decision.run, result.decision.again
 
 
 def compare(run: Run, fresh: Run, state: StateDocument | None, health: HealthDocument | None) -> Verification:
     """Where memory (`run`) and disk (`state`, `health`) say something else than `fresh`, the run recomputed.
 
-    A log that grew between the two looks is no difference: it is noted, and only what does not depend on the new
-    events is compared.
+    What cannot be compared now is no difference: it is noted. That is a log that grew between the two looks, one that
+    cannot be read, and one that the last look saw go backwards, of which the next look knows no more.
     """
     if run.ref.fault or not run.ref.enabled:
         return Verification(run.ref.loop_id, ok=True, events_read=0, differences=(), note="listed, not managed")
+    if fresh.transport_health is not None and fresh.transport_health.failure_streak:
+        return Verification(run.ref.loop_id, ok=True, events_read=0, differences=(), note="cannot be read now")
+    if _went_back(run):
+        note = "the log went backwards in the last look: verify again after the next one"
+        return Verification(run.ref.loop_id, ok=True, events_read=fresh.fold.event_count, differences=(), note=note)
     differences: list[Difference] = []
     grown = fresh.fold.line != run.fold.line
     note = None
@@ -68,6 +80,11 @@ def compare(run: Run, fresh: Run, state: StateDocument | None, health: HealthDoc
         elif run.projection is not None:
             differences.append(Difference("disk", "state.json", "missing", "a state document"))
     return Verification(run.ref.loop_id, not differences, fresh.fold.event_count, tuple(differences), note)
+
+
+def _went_back(run: Run) -> bool:
+    drifts = run.sequence is not None and run.sequence.drift_active
+    return drifts or (run.projection is not None and run.projection.divergence.cursor_regression)
 
 
 def _differing(holder: str, said: dict[str, str], expected: dict[str, str]) -> Iterator[Difference]:

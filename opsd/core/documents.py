@@ -22,7 +22,7 @@ from opsd.model.envelopes import (
 )
 from opsd.model.health import Ages, HealthStatus
 from opsd.model.ids import UNKNOWN_RUN
-from opsd.model.lifecycle import Ending, Lifecycle, RunFacts, RunRow
+from opsd.model.lifecycle import Ending, Lifecycle, Projection, RunFacts, RunRow
 from opsd.model.run import Ingest, LoopRef, Run, Written
 from opsd.model.runtime import EventLine, Stuck
 from opsd.model.state import (
@@ -56,6 +56,7 @@ class Telemetry(msgspec.Struct, frozen=True):
     thresholds: Thresholds
     interval_s: float
     every_pass: bool
+    boot_id: str
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
         effects.append(Replace(Document.HEALTH, run.health))
     # A loop that was never read has nothing to project; its health document says why. Source: loop-core 5.4 E.
     if run.projection is not None and (changed or sample):
-        effects.append(Replace(Document.STATE, state_document(run, telemetry.trace_id, now)))
+        effects.append(Replace(Document.STATE, state_document(run, telemetry, now)))
     if run.cursor is not None and cursor_due:
         effects.append(Replace(Document.CURSOR, run.cursor))
     return Writing(
@@ -136,7 +137,8 @@ def next_writing(run: Run, interval_s: float) -> WakeAt | None:
     """When a running loop's next sample or its lagging cursor falls due; None where neither will."""
     last = run.written
     sample = last.at + timedelta(seconds=interval_s) if last.at is not None and _is_running(run) else None
-    if run.cursor_line != last.cursor_line and last.cursor_at is not None:
+    reached = run.transport_health is not None and run.transport_health.failure_streak == 0
+    if reached and run.cursor_line != last.cursor_line and last.cursor_at is not None:
         cursor = last.cursor_at + CURSOR_LAG
         if sample is None or cursor < sample:
             return WakeAt(cursor, "the cursor on disk lags behind")
@@ -201,42 +203,29 @@ def _transport_digest(run: Run) -> int:
     return hash((health.last_result, health.failure_streak, health.last_failure_code)) if health else 0
 
 
-def state_document(run: Run, trace_id: str, now: datetime) -> StateDocument:
+def state_document(run: Run, telemetry: Telemetry, now: datetime) -> StateDocument:
     """`state.json`. Raises ValueError for a run that was never projected or judged: there is nothing to say."""
-    projection, health, cursor = run.projection, run.health, run.cursor
+    projection, health = run.projection, run.health
     if projection is None or health is None:
         raise ValueError(f"loop {run.ref.loop_id} was never projected")
     last = run.fold.last
-    line = cursor.event_line_offset if cursor else 0
-    stuck = None
-    if projection.stuck_streak is not None or projection.stuck_threshold is not None:
-        stuck = Stuck(projection.stuck_streak, projection.stuck_threshold)
     state = projection.transition.current_state
     return StateDocument(
         generated_at=whole(now),
         source=Source(run.ref.repo_path, run.ref.loop_id),
         run=RunIdentity(projection.run_id, projection.iteration),
         transition=projection.transition,
-        projection=StateProjection(
-            status=state,
-            has_pending_approval=projection.has_pending_approval,
-            completion_ok=projection.completion_ok,
-            gates=projection.gates,
-            stuck=stuck,
-            active=True if _marked_active(run) else None,
-            last_event_name=last.name if last else None,
-            last_event_at=last.timestamp if last else None,
-        ),
-        cursor=CursorPosition(line, cursor.event_line_count if cursor else 0),
+        projection=projected(run, projection),
+        cursor=position(run),
         divergence=Divergence(projection.divergence.any, projection.divergence),
         evidence=Evidence(
             snapshot_file=None,
             events_file=None,
             snapshot_envelope=SnapshotGist(state, last.name if last else None, projection.has_pending_approval),
-            last_event_envelope=event_envelope(run, trace_id, now),
+            last_event_envelope=event_envelope(run, telemetry.trace_id, now),
         ),
         health=health,
-        trace=Trace(trace_id),
+        trace=Trace(telemetry.trace_id),
         sequence=run.sequence,
         memory=Memory(
             fold=run.fold,
@@ -246,11 +235,36 @@ def state_document(run: Run, trace_id: str, now: datetime) -> StateDocument:
             stream_note=run.stream_note,
             quarantined_at=run.quarantined_at,
             baseline=run.baseline,
+            boot_id=telemetry.boot_id,
         ),
         phase=projection.phase,
         basis=projection.basis,
         ages=ages(run, now),
     )
+
+
+def projected(run: Run, projection: Projection) -> StateProjection:
+    """`state.projection`."""
+    last = run.fold.last
+    stuck = None
+    if projection.stuck_streak is not None or projection.stuck_threshold is not None:
+        stuck = Stuck(projection.stuck_streak, projection.stuck_threshold)
+    return StateProjection(
+        status=projection.transition.current_state,
+        has_pending_approval=projection.has_pending_approval,
+        completion_ok=projection.completion_ok,
+        gates=projection.gates,
+        stuck=stuck,
+        active=True if _marked_active(run) else None,
+        last_event_name=last.name if last else None,
+        last_event_at=last.timestamp if last else None,
+    )
+
+
+def position(run: Run) -> CursorPosition:
+    """`state.cursor`: how far the log was read, which for a caught-up loop is its length."""
+    cursor = run.cursor
+    return CursorPosition(cursor.event_line_offset, cursor.event_line_count) if cursor else CursorPosition(0, 0)
 
 
 def _marked_active(run: Run) -> bool:

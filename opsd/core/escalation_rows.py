@@ -10,7 +10,7 @@ from hashlib import sha256
 import msgspec
 from msgspec.structs import replace
 
-from opsd.core.documents import state_document
+from opsd.core.documents import position, projected
 from opsd.core.instants import whole
 from opsd.model.effects import Document, Journal
 from opsd.model.escalation import (
@@ -115,14 +115,14 @@ class Journalist:
         run, health = self._run, self._health
         state_file, cursor_file = self._path(Document.STATE), self._path(Document.CURSOR)
         match one.category:
-            case Category.DIVERGENCE:
-                state = state_document(replace(run, health=health), self._trace_id, self._now)
+            case Category.DIVERGENCE if run.projection is not None:
+                projection = run.projection
                 return replace(
                     row,
                     state_file=state_file,
                     cursor_file=cursor_file,
-                    divergence_flags=state.divergence.flags,
-                    state=EscalatedState(state.transition, state.projection, state.cursor),
+                    divergence_flags=projection.divergence,
+                    state=EscalatedState(projection.transition, projected(run, projection), position(run)),
                 )
             case Category.ORDERING_DRIFT if run.sequence is not None:
                 sequence = run.sequence

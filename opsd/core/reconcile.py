@@ -34,10 +34,12 @@ from opsd.model.transport import TransportHealth
 class Rules(msgspec.Struct, frozen=True):
     """What an operator may set. `telemetry_interval_s` is how often a running loop leaves a telemetry sample.
 
+    `boot_id` names this boot of the host: what was written in another one may have been garbled by a power cut.
     `every_pass_samples` is how the one-shot commands work: each of their passes writes everything and is a sample.
     """
 
     home: str
+    boot_id: str = ""
     thresholds: Thresholds = Thresholds()
     telemetry_interval_s: float = 60.0
     every_pass_samples: bool = False
@@ -317,6 +319,7 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         thresholds=rules.thresholds,
         interval_s=rules.telemetry_interval_s,
         every_pass=rules.every_pass_samples,
+        boot_id=rules.boot_id,
     )
     writing = documents.worth_writing(before, run, ingest, telemetry, now)
     run = replace(run, written=writing.written, revision=before.revision + writing.changed)

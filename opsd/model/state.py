@@ -77,6 +77,8 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
     stream_note: StreamNote | None = None
     quarantined_at: Aware | None = None
     baseline: tuple[str, ...] = ()
+    boot_id: str = ""
+    """The boot of the host in which this was written: documents are not flushed, so a power cut may garble them."""
 
 
 class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
