@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
+from opsd.core.draft import Draft, mark
 from opsd.core.instants import parse
-from opsd.core.payload import defused, gates, limit_end, said
-from opsd.model.ids import UNKNOWN_RUN
-from opsd.model.lifecycle import Ending, EventMark, Fold, Limit, RunFacts
+from opsd.core.payload import defused, limit_end, said
+from opsd.model.lifecycle import Ending, Fold, Limit, RunFacts
 from opsd.model.runtime import EventLine, RateLimitInfo
 
 USAGE_LIMIT: Final = "usage_limit"
@@ -35,7 +34,7 @@ def fold_events(fold: Fold, events: Sequence[EventLine], lines: Sequence[int], *
     """
     if epoch != fold.epoch:
         fold = Fold(epoch=epoch)
-    draft = _Draft(fold)
+    draft = Draft(fold)
     for event, line in zip(events, lines, strict=True):
         if line <= draft.line:
             continue
@@ -51,191 +50,50 @@ def fold_events(fold: Fold, events: Sequence[EventLine], lines: Sequence[int], *
         draft.line = line
         draft.last = event
         draft.count += 1
-    return draft.finished()
+    return Folded(draft.fold(), tuple(draft.ends))
 
 
-class _Draft:
-    """A fold being written. Records are frozen, and one copy per batch is cheaper than one per event.
-
-    `step` and `iteration` change with nearly every event and reach `run` only when it is looked at (`facts`).
-    """
-
-    __slots__ = (
-        "_before",
-        "approval_requested",
-        "count",
-        "ends",
-        "iteration",
-        "last",
-        "limit",
-        "line",
-        "recovery",
-        "run",
-        "run_id",
-        "runs_begun",
-        "step",
-    )
-
-    def __init__(self, before: Fold) -> None:
-        self._before = before
-        self.line = before.line
-        self.count = before.event_count
-        self.last: EventLine | None = None
-        self.run = before.run
-        self.run_id = before.run.run_id if before.run else _NO_RUN
-        self.iteration = before.run.iteration if before.run else 0
-        self.step: EventLine | None = _UNCHANGED
-        self.runs_begun = before.runs_begun
-        self.limit = before.limit
-        self.approval_requested = before.approval_requested
-        self.recovery = before.recovery
-        self.ends: list[RunFacts] = []
-
-    def is_addressed(self, name: str, event: EventLine, line: int) -> bool:
-        """Whether an event with another run id than the current run's still speaks of it; a new run begins here.
-
-        Runs are numbered by their start time, so a smaller id is a late word of an older run. `approve` and the taking
-        up of an approval carry the id of the run that asked.
-        """
-        if name == "loop_start":
-            return True
-        run, run_id = self.run, event.run_id
-        if run is None:
-            self.begin(event, line)
-            return True
-        if run_id is None or run_id == UNKNOWN_RUN or run_id == run.took_up or name.startswith("approval_"):
-            return True
-        if self.approval_requested is not None and run_id == self.approval_requested.run_id:
-            return name == "loop_complete"
-        if run_id < run.run_id and parse(run_id) and parse(run.run_id):
-            return False
-        self.begin(event, line)
-        return True
-
-    def begin(self, event: EventLine, line: int) -> None:
-        before = self.facts
-        if before is not None and before.ending is None:
-            self.ends.append(replace(before, ending=Ending.LOST, ended=self._last_mark()))
-        self.run_id = event.run_id or UNKNOWN_RUN
-        self.iteration = event.iteration
-        self.step = None
-        self.run = RunFacts(run_id=self.run_id, first_line=line, started_at=parse(event.timestamp))
-        self.runs_begun += 1
-        self.limit = None
-        self.recovery = None
-
-    @property
-    def facts(self) -> RunFacts | None:
-        """The current run, with what was kept aside for speed."""
-        if self.run is not None and self.step is not _UNCHANGED:
-            step = self.step
-            self.run = replace(
-                self.run,
-                role=step.role if step and step.name == "role_start" else None,
-                activity=step.name if step else None,
-                activity_since=parse(step.timestamp) if step else None,
-            )
-            self.step = _UNCHANGED
-        if self.run is not None and self.run.iteration != self.iteration:
-            self.run = replace(self.run, iteration=self.iteration)
-        return self.run
-
-    def end(self, event: EventLine, line: int, ending: Ending, detail: str | None = None) -> None:
-        """The first word on a run's end holds: `loop_stop` after `no_progress_stop` says nothing new."""
-        self.step = None
-        run = self.facts
-        if run is not None and run.ending is None:
-            self.run = replace(run, ending=ending, ended=_mark(event, line), detail=defused(detail))
-            self.ends.append(self.run)
-
-    def goes_on(self) -> None:
-        """Work is under way: a limit is over, and an end that was told was none."""
-        self.limit = None
-        if self.run is not None and self.run.ending is not None:
-            self.run = replace(self.run, ending=None, ended=None, detail=None)
-
-    def _last_mark(self) -> EventMark | None:
-        return _mark(self.last, self.line) if self.last is not None else self._before.last
-
-    def finished(self) -> Folded:
-        if self.last is None:
-            return Folded(self._before)
-        fold = Fold(
-            epoch=self._before.epoch,
-            line=self.line,
-            event_count=self.count,
-            quarantined_count=self._before.quarantined_count,
-            last=self._last_mark(),
-            run=self.facts,
-            runs_begun=self.runs_begun,
-            limit=self.limit,
-            approval_requested=self.approval_requested,
-            recovery=self.recovery,
-        )
-        return Folded(fold, tuple(self.ends))
+def _loop_started(draft: Draft, event: EventLine, line: int) -> None:
+    draft.begin(event, line, max_iterations=said(event).max_iterations or None)
 
 
-_NO_RUN: Final = "\0"  # equals no run id that a decoded line can carry, a missing one included
-_UNCHANGED: Final = EventLine(timestamp="")
-
-
-def _mark(event: EventLine, line: int) -> EventMark:
-    return EventMark(
-        line=line,
-        name=event.name,
-        timestamp=event.timestamp,
-        at=parse(event.timestamp),
-        run_id=event.run_id,
-        iteration=event.iteration,
-        role=event.role,
-        status=event.status,
-    )
-
-
-def _loop_started(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.begin(event, line)
-    if draft.run is not None:
-        draft.run = replace(draft.run, max_iterations=said(event).max_iterations or None)
-
-
-def _iteration_started(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.goes_on()
+def _iteration_started(draft: Draft, event: EventLine, line: int) -> None:
+    if draft.is_halted:
+        draft.goes_on()
     draft.step = None
-    if draft.run is not None:
-        draft.run = replace(draft.run, iteration_started_at=parse(event.timestamp))
+    draft.iteration_start = event
 
 
-def _step_began(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.goes_on()
+def _step_began(draft: Draft, event: EventLine, line: int) -> None:
+    if draft.is_halted:
+        draft.goes_on()
     draft.step = event
 
 
-def _step_ended(draft: _Draft, event: EventLine, line: int) -> None:
+def _step_ended(draft: Draft, event: EventLine, line: int) -> None:
     draft.step = None
 
 
-def _tests_ended(draft: _Draft, event: EventLine, line: int) -> None:
+def _tests_ended(draft: Draft, event: EventLine, line: int) -> None:
     """Counts iterations whose tests failed in a row; an iteration that skipped them neither counts nor clears."""
     draft.step = None
     status = said(event).status
-    if draft.run is not None and status == "ok":
-        draft.run = replace(draft.run, tests_failed_streak=0)
-    elif draft.run is not None and status == "failed" and event.name == "tests_end":
-        draft.run = replace(draft.run, tests_failed_streak=draft.run.tests_failed_streak + 1)
+    if status == "ok":
+        draft.tests_failed_streak = 0
+    elif status == "failed" and event.name == "tests_end":
+        draft.tests_failed_streak += 1
 
 
-def _gates_evaluated(draft: _Draft, event: EventLine, line: int) -> None:
-    if draft.run is not None:
-        draft.run = replace(draft.run, gates=gates(event))
+def _gates_evaluated(draft: Draft, event: EventLine, line: int) -> None:
+    draft.gates = event
 
 
-def _iteration_ended(draft: _Draft, event: EventLine, line: int) -> None:
+def _iteration_ended(draft: Draft, event: EventLine, line: int) -> None:
     draft.step = None
-    if draft.run is not None:
-        draft.run = replace(draft.run, iterations_ended=draft.run.iterations_ended + 1)
+    draft.iterations_ended += 1
 
 
-def _completed(draft: _Draft, event: EventLine, line: int) -> None:
+def _completed(draft: Draft, event: EventLine, line: int) -> None:
     draft.approval_requested = None
     draft.end(event, line, Ending.COMPLETE)
 
@@ -249,68 +107,66 @@ _STOPS: Mapping[str | None, Ending] = {
 }
 
 
-def _stopped(draft: _Draft, event: EventLine, line: int) -> None:
+def _stopped(draft: Draft, event: EventLine, line: int) -> None:
     reason = said(event).reason
     draft.end(event, line, _STOPS.get(reason, Ending.STOPPED), reason)
 
 
-def _made_no_progress(draft: _Draft, event: EventLine, line: int) -> None:
+def _made_no_progress(draft: Draft, event: EventLine, line: int) -> None:
     draft.end(event, line, Ending.NO_PROGRESS, said(event).reason)
 
 
-def _timed_out(draft: _Draft, event: EventLine, line: int) -> None:
+def _timed_out(draft: Draft, event: EventLine, line: int) -> None:
     limit_s = said(event).timeout_seconds
     detail = None if limit_s is None else f"{event.role} was ended after {limit_s} s"
     draft.end(event, line, Ending.ROLE_TIMEOUT, detail)
 
 
-def _delegation_failed(draft: _Draft, event: EventLine, line: int) -> None:
+def _delegation_failed(draft: Draft, event: EventLine, line: int) -> None:
     draft.end(event, line, Ending.FAILED, said(event).failure_policy)
 
 
-def _rate_limited(draft: _Draft, event: EventLine, line: int) -> None:
+def _rate_limited(draft: Draft, event: EventLine, line: int) -> None:
     info = said(event).info or RateLimitInfo()
     since = parse(event.timestamp)
     draft.limit = Limit(RATE_LIMIT, since, limit_end(info, since), event.role, defused(info.message))
     draft.end(event, line, Ending.RATE_LIMITED, info.message)
 
 
-def _usage_blocked(draft: _Draft, event: EventLine, line: int) -> None:
+def _usage_blocked(draft: Draft, event: EventLine, line: int) -> None:
     """Whether the run ends here or waits is a setting, which no event tells: it counts as ended until it goes on."""
     draft.limit = Limit(USAGE_LIMIT, parse(event.timestamp), None, event.role, defused(said(event).action))
     draft.end(event, line, Ending.USAGE_LIMITED)
 
 
-def _approval_asked(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.approval_requested = _mark(event, line)
+def _approval_asked(draft: Draft, event: EventLine, line: int) -> None:
+    draft.approval_requested = mark(event, line)
     draft.end(event, line, Ending.AWAITING_APPROVAL)
 
 
-def _approval_found_pending(draft: _Draft, event: EventLine, line: int) -> None:
+def _approval_found_pending(draft: Draft, event: EventLine, line: int) -> None:
     draft.end(event, line, Ending.AWAITING_APPROVAL)
 
 
-def _approval_taken_up(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.approval_requested = None
-    if draft.run is not None:
-        draft.run = replace(draft.run, took_up=event.run_id)
+def _approval_taken_up(draft: Draft, event: EventLine, line: int) -> None:
+    draft.take_up(event.run_id)
 
 
-def _rejection_taken_up(draft: _Draft, event: EventLine, line: int) -> None:
+def _rejection_taken_up(draft: Draft, event: EventLine, line: int) -> None:
     draft.approval_requested = None
 
 
-def _recovery_waits(draft: _Draft, event: EventLine, line: int) -> None:
-    draft.recovery = _mark(event, line)
+def _recovery_waits(draft: Draft, event: EventLine, line: int) -> None:
+    draft.recovery = mark(event, line)
 
 
-def _recovery_settled(draft: _Draft, event: EventLine, line: int) -> None:
+def _recovery_settled(draft: Draft, event: EventLine, line: int) -> None:
     draft.recovery = None
 
 
 _STEPS = ("role", "checklist", "validation", "prerequisites", "evidence", "lifecycle", "rlms", "delegation_wave")
 
-_TAKE: Mapping[str, Callable[[_Draft, EventLine, int], None]] = {
+_TAKE: Mapping[str, Callable[[Draft, EventLine, int], None]] = {
     **{f"{step}_start": _step_began for step in (*_STEPS, "tests", "tests_rerun")},
     **{f"{step}_end": _step_ended for step in _STEPS},
     "tests_end": _tests_ended,
