@@ -5,7 +5,8 @@ memory, the daemon says so, and all recovers without a restart.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 import anyio
 
@@ -22,6 +23,8 @@ from opsd.supervisor.pending import Pending
 LOOPS_PER_COMMIT = 500
 """Bounds how long one commit holds up the next, which somebody may be waiting for."""
 
+_FAULT_SHOWN = timedelta(hours=1)
+R = TypeVar("R")
 Write = Callable[[Sequence[LoopCommit], datetime], Committed]
 
 
@@ -87,8 +90,7 @@ class Commits:
             self._pending.settle(done.failures, self._clock.monotonic())
             self.last_duration_s = self._clock.monotonic() - began_s
         self.commit_count += 1
-        for fault in done.faults:
-            self._tell_fault(fault, now)
+        self.tell_faults(done.faults)
         self._tell_failures(done.failures, now)
         return not done.failures
 
@@ -100,16 +102,28 @@ class Commits:
                 return False
         return True
 
-    def _tell_fault(self, fault: StoreFault, now: datetime) -> None:
-        self.fault_count += 1
-        self._log.warning(
-            "store.fault",
-            loop_id=fault.loop_id,
-            path=fault.path,
-            code=fault.code,
-            problem=fault.problem,
-            set_aside=fault.set_aside,
-        )
+    async def apart(self, work: Callable[[], R]) -> R:
+        """Other work on the store, which has one user at a time, in a worker thread between two commits."""
+        async with self._writing:
+            return await self._offload.run(work)
+
+    def tell_faults(self, faults: Sequence[StoreFault]) -> None:
+        """One of our own files made no sense: it was mended or set aside already, and somebody may want to know why."""
+        now = self._clock.now()
+        for fault in faults:
+            self.fault_count += 1
+            evidence = f"{fault.path}: {fault.problem}" + (
+                f"; it lies now at {fault.set_aside}" if fault.set_aside else ""
+            )
+            self._findings.add("store_corrupt", evidence, now, about=fault.path, until=now + _FAULT_SHOWN)
+            self._log.warning(
+                "store.fault",
+                loop_id=fault.loop_id,
+                path=fault.path,
+                code=fault.code,
+                problem=fault.problem,
+                set_aside=fault.set_aside,
+            )
 
     def _tell_failures(self, failures: Sequence[CommitFailure], now: datetime) -> None:
         """One line when writing begins to fail, one when it works again; in between the finding says how it stands."""

@@ -1,7 +1,7 @@
 """What changed in the fleet, in order, for everyone who watches: the picture first, then each change.
 
 One ring of positions serves all readers; each reader is a place in it and nothing else, so that a reader who stops
-reading costs no memory and holds nobody up. What a line shows is `opsd.core.view`; carrying it is `opsd.api`.
+reading costs no memory and holds nobody up. What a line shows is `opsd.app.view`; carrying it is `opsd.api`.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence

@@ -10,13 +10,20 @@ from opsd.model.reasons import REASONS
 
 
 class DaemonFindings:
-    """Each finding lasts until it is cleared. `about` tells findings of one code apart: a loop's id, a file."""
+    """Each finding lasts until it is cleared, or until its time is over. `about` tells findings of one code apart: a
+    loop's id, a file."""
 
     def __init__(self) -> None:
         self._current: dict[tuple[str, str], Finding] = {}
+        self._until: dict[tuple[str, str], datetime] = {}
 
-    def add(self, code: str, evidence: str, now: datetime, *, about: str = "") -> bool:
-        """Whether it is new. One that lasts keeps its `since` and tells the newest evidence."""
+    def add(self, code: str, evidence: str, now: datetime, *, about: str = "", until: datetime | None = None) -> bool:
+        """Whether it is new. One that lasts keeps its `since` and tells the newest evidence.
+
+        `until` is for what happened and is over, but should be seen.
+        """
+        if until is not None:
+            self._until[code, about] = until
         known = self._current.get((code, about))
         since = known.since if known else now
         self._current[code, about] = Finding(
@@ -30,11 +37,12 @@ class DaemonFindings:
 
     def clear(self, code: str, *, about: str = "") -> bool:
         """Whether it was there."""
+        self._until.pop((code, about), None)
         return self._current.pop((code, about), None) is not None
 
-    def has(self, code: str, *, about: str = "") -> bool:
-        return (code, about) in self._current
-
-    def current(self) -> tuple[Finding, ...]:
+    def current(self, now: datetime) -> tuple[Finding, ...]:
         """Longest lasting first."""
+        for (code, about), until in list(self._until.items()):
+            if until <= now:
+                self.clear(code, about=about)
         return tuple(self._current.values())

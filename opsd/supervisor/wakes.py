@@ -30,6 +30,8 @@ class WakeList:
         self._wakes: dict[LoopId, _Wake] = {}
         self._heap: list[tuple[float, LoopId]] = []
         self._offset_s: float | None = None
+        self.clock_steps = 0
+        """How often the wall clock was found to have been set."""
 
     def put(self, key: LoopId, when: datetime | None, *, now: datetime, now_s: float) -> None:
         """Look at `key` at `when`; None where time alone changes nothing about it."""
@@ -72,6 +74,7 @@ class WakeList:
         offset_s = now.timestamp() - now_s
         if self._offset_s is not None and abs(offset_s - self._offset_s) <= CLOCK_STEP_S:
             return
+        self.clock_steps += self._offset_s is not None
         self._offset_s = offset_s
         self._map_anew(now, now_s)
 

@@ -112,7 +112,7 @@ async def test_a_full_disk_is_said_and_mended_without_a_restart() -> None:
             await bench.clock.advance(20)
             bench.commits.add(A, [a_row("row-2"), a_document(Document.STATE, "new")])
             await bench.clock.advance(20)
-            (finding,) = bench.findings.current()
+            (finding,) = bench.findings.current(bench.clock.now())
             assert finding.code == "store_unwritable"
             assert "/disk/x: ENOSPC" in finding.evidence
             assert bench.disk.effects == {}
@@ -120,7 +120,7 @@ async def test_a_full_disk_is_said_and_mended_without_a_restart() -> None:
             bench.disk.full = False
             await bench.clock.advance(5)
 
-            assert bench.findings.current() == ()
+            assert bench.findings.current(bench.clock.now()) == ()
             assert bench.disk.effects == {A: ["row-1", "row-2", "state.json=new"]}
     assert [line["event"] for line in lines] == ["commit.failed", "commit.recovered"]
 

@@ -1,0 +1,41 @@
+"""Where triggers come in, from whatever source, until the daemon stops: names into the work queue, and a ring."""
+
+from collections.abc import Iterable
+
+from opsd.model.ids import LoopId
+from opsd.ports import Clock
+from opsd.supervisor.bell import Bell
+from opsd.supervisor.queue import WorkQueue
+from opsd.supervisor.roster import Roster
+
+
+class Intake:
+    """Lets in members that are looked at, and nobody once it is closed."""
+
+    def __init__(self, queue: WorkQueue, roster: Roster, clock: Clock) -> None:
+        self.bell = Bell(clock)
+        self.trigger_count = 0
+        self._queue = queue
+        self._roster = roster
+        self._clock = clock
+        self._closed = False
+
+    def trigger(self, loop_ids: Iterable[LoopId], *, asked: bool = False) -> None:
+        """Something may have changed about these loops; names that the fleet does not know are nobody's."""
+        if self._closed:
+            return
+        now_s = self._clock.monotonic()
+        for loop_id in loop_ids:
+            member = self._roster.get(loop_id)
+            if member is not None and member.is_managed:
+                self.trigger_count += 1
+                self._queue.add(loop_id, now_s, asked=asked)
+        self.bell.ring()
+
+    def close(self) -> None:
+        self._closed = True
+        self.bell.ring()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
