@@ -1,6 +1,6 @@
 """What travels over the control socket: requests and replies, records only, camelCase on the wire.
 
-The same records stand behind every output format of `opsctl`. How they are made is `opsd.core.view`; how they travel is
+The same records stand behind every output format of `opsctl`. How they are made is `opsd.app.view`; how they travel is
 `opsd.api`. Documents of the contract are carried as they are on disk.
 """
 
@@ -144,7 +144,10 @@ class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class EventItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of the event log, as it stands, with its physical line number and the offset behind it."""
+    """A line of the event log, as it stands, with its physical line number and the offset behind it.
+
+    Lines that are not JSON in UTF-8 cannot be carried and are left out; the quarantine has them.
+    """
 
     line: int
     next_offset: int
