@@ -41,8 +41,6 @@ _ORDER: Mapping[Category, int] = {category: order for order, category in enumera
 # What somebody has to know of although it began before the first look; all else found then is history.
 _URGENT_AT_FIRST_SIGHT = frozenset({Category.APPROVAL_PENDING, Category.RUN_CRASHED})
 _URGENT_CODES = frozenset({"ingest_stale", "runtime_heartbeat_stale"})
-# What one pass itself witnesses and the next may no longer see: a log that went backwards.
-_WITNESSED = frozenset({Category.DIVERGENCE, Category.ORDERING_DRIFT})
 _UNREAD = "The log has not been read to its end; the rest of it may say otherwise."
 
 
@@ -109,9 +107,7 @@ def _about(run: Run, finding: Finding, category: Category) -> str:
         case Category.DIVERGENCE:
             flags = run.projection.divergence if run.projection is not None else None
             return ",".join(name for name in flags.__struct_fields__ if getattr(flags, name)) if flags else ""
-        case Category.ORDERING_DRIFT:
-            return ",".join(run.sequence.violations) if run.sequence is not None else ""
-        case Category.APPROVAL_PENDING | Category.RECOVERY_WAITING:
+        case Category.ORDERING_DRIFT | Category.APPROVAL_PENDING | Category.RECOVERY_WAITING:
             return finding.onset
         case _:
             return run_id_of(run)
@@ -138,7 +134,7 @@ def why_not_begun(one: Condition, run: Run, health: HealthDocument) -> str | Non
     if one.key in run.baseline:
         return "It was there at the first look, before the manager's time."
     looked = health.transport.ingest_status == "success"
-    if run.backlog_bytes and one.category not in _WITNESSED and (looked or one.category not in HEALTH):
+    if run.backlog_bytes and not _is_witnessed(one, run) and (looked or one.category not in HEALTH):
         return _UNREAD
     if run.baselined:
         return None
@@ -151,6 +147,12 @@ def why_not_begun(one: Condition, run: Run, health: HealthDocument) -> str | Non
         or (one.category in HEALTH and not _URGENT_CODES.isdisjoint(health.reason_codes))
     )
     return None if urgent else "It was there at the first look, and needs nobody at once."
+
+
+def _is_witnessed(one: Condition, run: Run) -> bool:
+    """Whether this very pass saw it and the next no longer may: that the log went backwards."""
+    shrank = run.projection is not None and run.projection.divergence.cursor_regression
+    return one.category is Category.ORDERING_DRIFT or (one.category is Category.DIVERGENCE and shrank)
 
 
 def why_not_ended(run: Run, health: HealthDocument) -> str | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from opsd.core import escalation, findings, health, phase, wake
 from opsd.core.clues import clues_of
 from opsd.core.rules.look import Look, Rule, look_at
-from opsd.core.rules.reaching import FILES, every_file
+from opsd.core.rules.reaching import FAILED_LOOKS, FILES, every_file
 from opsd.model.explain import Explanation, FileSeen, FindingStep, LogSeen, PhaseStep
 from opsd.model.health import Finding
 from opsd.model.observation import UnreachableCause
@@ -49,12 +49,11 @@ def last_ingest(run: Run) -> Ingest:
     """How the last pass's look went, read off the health document that it left."""
     if run.health is None or run.health.transport.ingest_status == "success":
         return Ingest()
-    causes = {cause.value: cause for cause in UnreachableCause} | {
-        "transport_unreachable": UnreachableCause.SERVICE_REQUEST_FAILED
-    }
-    told = next((finding for finding in run.health.findings if finding.code in causes), None)
     code = run.health.transport.failure_code
-    return Ingest(False, code, causes[told.code] if told else None, told.evidence if told else None)
+    told = next((finding for finding in run.health.findings if finding.code in FAILED_LOOKS), None)
+    causes = {cause.value: cause for cause in UnreachableCause}
+    cause = causes.get(told.code if told is not None else "") or causes.get(code or "")
+    return Ingest(False, code, cause, told.evidence if told is not None else None)
 
 
 def _phase_steps(run: Run, thresholds: Thresholds, now: datetime) -> Iterator[PhaseStep]:

@@ -18,7 +18,6 @@ from tests.core.builders import (
     RUN_ID,
     a_run,
     a_state,
-    an_active_run,
     an_approval,
     moment,
     on_file,
@@ -100,9 +99,7 @@ class TestSilence:
 
     def test_a_run_that_starts_is_given_ten_minutes_from_its_process(self) -> None:
         """The last event is an older run's then, perhaps years old."""
-        starting = projected(
-            Phase.STARTING, fold=a_fold(-YEARS_S), artifacts=Artifacts(active_run=an_active_run(0)), process=alive()
-        )
+        starting = projected(Phase.STARTING, fold=a_fold(-YEARS_S), process=alive())
 
         assert "ingest_stale" not in judged(starting, 599.999)
         found = judged(starting, 600)["ingest_stale"]
@@ -111,9 +108,7 @@ class TestSilence:
         assert judged(starting, 900)["ingest_stale"].severity is CRITICAL
 
     def test_a_run_that_starts_and_never_logs_anything_is_found_too(self) -> None:
-        starting = projected(
-            Phase.STARTING, fold=a_fold(last=None, run=None), artifacts=Artifacts(active_run=an_active_run(0))
-        )
+        starting = projected(Phase.STARTING, fold=a_fold(last=None, run=None), process=alive())
 
         assert "ingest_stale" not in judged(starting, 599)
         assert "ingest_stale" in judged(starting, 600)
@@ -138,7 +133,7 @@ class TestHeartbeat:
             projected(beat=a_beat(0, exited=True)),
             projected(Phase.PAUSED, beat=a_beat(0)),
             *(projected(phase, beat=a_beat(0)) for phase in QUIET if phase not in (Phase.BUSY, Phase.LIMITED)),
-            projected(beat=a_beat(0, pid=1), artifacts=Artifacts(active_run=an_active_run(0, pid=2))),
+            projected(beat=a_beat(0, pid=1), process=ProcessMemory(pid=2)),
         ],
     )
     def test_nothing_is_late_where_no_beat_is_due(self, run: Run) -> None:
@@ -147,7 +142,7 @@ class TestHeartbeat:
 
     @pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.BUSY, Phase.LIMITED, Phase.STARTING, Phase.UNKNOWN])
     def test_a_process_at_work_must_beat_however_quiet_its_log(self, phase: Phase) -> None:
-        run = projected(phase, beat=a_beat(0, pid=4711), artifacts=Artifacts(active_run=an_active_run(0)))
+        run = projected(phase, beat=a_beat(0, pid=4711), process=ProcessMemory(pid=4711))
 
         assert "runtime_heartbeat_stale" in judged(run, 120)
 

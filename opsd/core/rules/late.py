@@ -46,8 +46,7 @@ def silence(look: Look) -> Span | str:
     since = last.at if last is not None else None
     patience_s = 0
     if look.phase is Phase.STARTING:
-        active_run = look.run.artifacts.active_run.value
-        begun = parse(active_run.updated_at) if active_run is not None else None
+        begun = parse(look.run.process.begun)
         if begun is not None and (since is None or since < begun):
             since, patience_s = begun, STARTING_S
     if since is None:
@@ -102,14 +101,7 @@ def beat_age(look: Look) -> Span | str:
         return _NOTHING_RUNS
     if look.phase is Phase.PAUSED:
         return _EXCUSED[Phase.PAUSED]  # a launcher of the same process group is stopped with its run
-    active_run = look.run.artifacts.active_run.value
-    if (
-        active_run is not None
-        and active_run.loop_id == look.run.ref.loop_id
-        and beat.pid is not None
-        and active_run.pid is not None
-        and beat.pid != active_run.pid
-    ):
+    if beat.pid is not None and look.run.process.pid not in (None, beat.pid):
         return "The last beat is another process's; the active run's has not beaten yet."
     limits = look.thresholds
     return Span(

@@ -107,7 +107,7 @@ def drifted(look: Look) -> Answer:
         None,
         f"{', '.join(sequence.violations)}: the log has {snapshot.current} lines after {snapshot.previous}, "
         f"and lines {events.first} to {events.last} came after line {events.previous_last}.",
-        f"e{look.run.fold.epoch}:{','.join(sequence.violations)}",
+        f"e{look.run.fold.epoch}",
     )
 
 
@@ -219,11 +219,17 @@ def heartbeat_unreadable(look: Look) -> Answer:
     )
 
 
-RULES = (
+_FAILED_LOOK_RULES = (
     Rule(("transport_unreachable",), unreachable),
     Rule(("artifacts_missing",), artifacts_missing),
     Rule(("artifacts_unreadable",), artifacts_unreadable),
     Rule(("invalid_transport_payload", "projection_failed", "reconcile_failed"), disbelieved),
+)
+FAILED_LOOKS = frozenset(code for rule in _FAILED_LOOK_RULES for code in rule.codes)
+"""The codes that say why a look failed; each quotes the failure as its evidence."""
+
+RULES = (
+    *_FAILED_LOOK_RULES,
     Rule(("ordering_drift_detected",), drifted),
     Rule(("stream_truncated", "stream_replaced"), stream_changed, stream_news),
     Rule(("event_quarantined",), quarantined, quarantine_news),
