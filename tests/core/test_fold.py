@@ -170,6 +170,25 @@ def test_a_run_that_a_newer_one_replaces_is_lost_where_it_was_last_seen() -> Non
     assert (result.fold.run.run_id, result.fold.runs_begun) == (LATER_ID, 2)
 
 
+def test_a_new_run_counts_from_nothing() -> None:
+    run = facts(
+        an_event("loop_start"),
+        an_event("tests_end", 1, data={"status": "failed"}),
+        an_event("gates_evaluated", 2, data={"tests": "failed"}),
+        an_event("iteration_end", 3),
+        an_event("loop_start", 100, run_id=LATER_ID),
+    )
+
+    assert run == RunFacts(run_id=LATER_ID, first_line=5, started_at=moment(100), iteration=1)
+
+
+def test_an_ended_run_is_at_no_step() -> None:
+    """A role that was ended for its time never logs its own end."""
+    run = facts(an_event("loop_start"), an_event("role_start", 1, role="tester"), an_event("role_timeout", 9))
+
+    assert (run.role, run.activity, run.activity_since) == (None, None, None)
+
+
 def test_a_usage_limit_that_was_waited_for_is_no_end() -> None:
     blocked = folded(
         an_event("loop_start"), an_event("usage_limit_blocked", 5, role="planner", data={"action": "blocked"})
@@ -239,6 +258,11 @@ class TestApproval:
         assert result.fold.run is not None
         assert result.fold.run.took_up == RUN_ID
         assert result.fold.approval_requested is None
+
+    def test_nothing_is_asked_any_more_once_it_is_taken_up(self) -> None:
+        taken_up = (an_event("loop_start", 100, run_id=LATER_ID), an_event("approval_consumed", 101))
+
+        assert folded(*self.ASKED, *taken_up).fold.approval_requested is None
 
     def test_it_completes_even_if_the_taking_up_was_never_logged(self) -> None:
         run = facts(*self.ASKED, an_event("loop_start", 100, run_id=LATER_ID), an_event("loop_complete", 104))
