@@ -36,6 +36,7 @@ from tests.core.judging import (
 
 YEARS_S = 3 * 365 * 86_400
 QUIET = [
+    Phase.NEVER_RUN,
     Phase.BUSY,
     Phase.LIMITED,
     Phase.PAUSED,

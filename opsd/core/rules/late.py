@@ -35,7 +35,7 @@ def silence(look: Look) -> Span | str:
     A run that is starting is silent since its process began, and has at least `STARTING_S`. Without an event whose time
     can be read there is nothing to measure (loop-core 8.2, "unknown lag").
     """
-    if look.lifecycle not in _MAY_RUN:
+    if look.lifecycle not in _MAY_RUN or look.phase is Phase.NEVER_RUN:
         return _NOTHING_RUNS
     excuse = _EXCUSED.get(look.phase)
     if excuse is not None:
@@ -97,7 +97,7 @@ def beat_age(look: Look) -> Span | str:
         return "No usable heartbeat was ever written, so nothing can be late."
     if beat.exited:
         return "The last beat says that the process ended; none is to follow."
-    if look.lifecycle not in _MAY_RUN:
+    if look.lifecycle not in _MAY_RUN or look.phase is Phase.NEVER_RUN:
         return _NOTHING_RUNS
     if look.phase is Phase.PAUSED:
         return _EXCUSED[Phase.PAUSED]  # a launcher of the same process group is stopped with its run
