@@ -65,17 +65,19 @@ def compare(run: Run, fresh: Run, state: StateDocument | None, health: HealthDoc
     if fresh.transport_health is not None and fresh.transport_health.failure_streak:
         return Verification(run.ref.loop_id, ok=True, events_read=0, differences=(), note="cannot be read now")
     if _went_back(run):
-        note = "the log went backwards in the last look: verify again after the next one"
-        return Verification(run.ref.loop_id, ok=True, events_read=fresh.fold.event_count, differences=(), note=note)
+        why = "the log went backwards in the last look: verify again after the next one"
+        return Verification(run.ref.loop_id, ok=True, events_read=fresh.fold.event_count, differences=(), note=why)
     differences: list[Difference] = []
     grown = fresh.fold.line != run.fold.line
-    note = None
+    note: str | None = None
     if grown:
         note = f"the log grew from line {run.fold.line} to {fresh.fold.line} meanwhile: verify again for the rest"
     else:
         expected = dict(_verdict(fresh))
         differences.extend(_differing("memory", dict(_verdict(run)), expected))
-        if state is not None:
+        if state is not None and state.cursor.event_line_offset < run.fold.line:
+            note = "the newest picture is on its way to the disk: verify again in a moment"
+        elif state is not None:
             differences.extend(_differing("disk", dict(_on_disk(state, health)), expected))
         elif run.projection is not None:
             differences.append(Difference("disk", "state.json", "missing", "a state document"))
