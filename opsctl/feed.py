@@ -172,7 +172,8 @@ class Following:
         return True
 
     def _escalation_page(self) -> EscalationPage:
-        body = self._client.get(target("/v1/escalations", tail=_ESCALATIONS_LOOKED_BACK))
+        limit_s = max(0.05, self._bounded(self._client.limit_s))
+        body = self._client.get(target("/v1/escalations", tail=_ESCALATIONS_LOOKED_BACK), limit_s=limit_s)
         return msgspec.json.decode(body, type=EscalationPage)
 
     def _escalation_rows(self, page: EscalationPage) -> Iterator[msgspec.Raw]:

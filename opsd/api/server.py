@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
@@ -114,6 +115,19 @@ class _Embedded(uvicorn.Server):
         # uvicorn's own looks ten times a second whether it should stop; an idle fleet should cost nothing.
         await self.on_tick(0)
         await self.asked_to_stop.wait()
+        await self._stop_accepting()
+
+    async def _stop_accepting(self) -> None:
+        """Leave who knocks from now on in the socket's backlog, and let who was let in just now take their place.
+
+        Closed in the same turn of the event loop, asyncio loses the connections that it has accepted and not attached
+        yet: nobody would answer them or hang up.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for sock in server.sockets:
+                loop.remove_reader(sock.fileno())
+        await anyio.lowlevel.checkpoint()
 
 
 async def serve(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
+import anyio.lowlevel
 import msgspec
 import pytest
 import structlog.testing
@@ -18,6 +18,7 @@ from opsd.api.server import HEAD_BYTES_MAX
 from opsd.protocol import VersionReply
 from tests.api.wire import answer_in, ask, eventually, exchange
 from tests.api.world import World, a_world
+from tests.doubles.daemon import serving
 
 IS_ROOT = os.geteuid() == 0
 STRANGER_UID, STRANGER_GID = 64_001, 64_002
@@ -226,6 +227,31 @@ async def test_a_stop_lets_held_back_requests_end(tmp_path: Path) -> None:
             await eventually(lambda: world.queries.events_asked > 0)
 
     assert answers == [200]
+
+
+async def test_whoever_knocks_while_it_stops_is_answered_or_turned_away(tmp_path: Path) -> None:
+    """Nobody is let in and then forgotten: a client would wait out its whole patience."""
+    outcomes: list[str] = []
+    for attempt in range(10):
+        world = World(tmp_path)
+        async with anyio.create_task_group() as tasks, serving(world.path, world.fleet):
+            for _ in range(20):
+                tasks.start_soon(knock, world.path, outcomes)
+            for _ in range(attempt):
+                await anyio.lowlevel.checkpoint()
+
+    assert len(outcomes) == 200
+    assert "answered" in outcomes
+
+
+async def knock(path: str, outcomes: list[str]) -> None:
+    with anyio.fail_after(5):
+        try:
+            received = await exchange(path, b"GET /v1/version HTTP/1.1\r\nhost: o\r\nconnection: close\r\n\r\n")
+        except (OSError, anyio.BrokenResourceError):
+            outcomes.append("turned away")
+        else:
+            outcomes.append("answered" if received else "turned away")
 
 
 async def test_curl_gets_through(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -58,3 +58,23 @@ async def serving(
             finally:
                 fleet.feed.close()
                 tasks.cancel_scope.cancel()
+
+
+class Daemon:
+    """One that a test starts, stops and starts again at the same path; stopped at the latest when it is left."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._running = AsyncExitStack()
+
+    async def start(self, fleet: StandInFleet, queries: StandInQueries | None = None) -> None:
+        await self._running.enter_async_context(serving(self._path, fleet, queries))
+
+    async def stop(self) -> None:
+        await self._running.aclose()
+
+    async def __aenter__(self) -> "Daemon":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()

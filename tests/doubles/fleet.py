@@ -49,6 +49,14 @@ from opsd.protocol import (
 from opsd.supervisor.feed import Feed
 from opsd.transports.rolelogs import list_logs, read_log_end, read_log_on
 
+
+class _AnyRow(msgspec.Struct, frozen=True, rename="camel"):
+    timestamp: str
+    loop_id: str
+    category: str
+    id: str
+
+
 _WORST = {Severity.CRITICAL: HealthStatus.CRITICAL, Severity.DEGRADED: HealthStatus.DEGRADED}
 _THRESHOLDS = HealthThresholds("balanced", 300, 900, 120, 300, 2, 4)
 
@@ -122,6 +130,7 @@ class StandInFleet:
         self.clock = clock
         self.feed = Feed(start_id, self, clock)
         self.started_at = clock.now()
+        self.version = "0.1.0"
         self.subsystems: tuple[Subsystem, ...] = (Subsystem("passes", True, 0.2),)
         self.findings: tuple[Finding, ...] = ()
         self.asked: list[tuple[str, bool]] = []
@@ -136,6 +145,17 @@ class StandInFleet:
     def remove(self, loop_id: str) -> None:
         del self._runs[LoopId(loop_id)]
         self.feed.removed(LoopId(loop_id))
+
+    def escalate(self, loop_id: str, row: bytes) -> None:
+        self.feed.escalated(LoopId(loop_id), msgspec.json.decode(row, type=_AnyRow))
+
+    def restarted(self, start_id: str) -> "StandInFleet":
+        """What the next start of the daemon knows: the same loops, counted from one again."""
+        return StandInFleet(self.clock, start_id, *(replace(run, revision=1) for run in self._runs.values()))
+
+    def reopen(self) -> None:
+        """As if only the connections had broken: the feed goes on where it was."""
+        self.feed._closed = False
 
     def loop_ids(self) -> Sequence[LoopId]:
         return list(self._runs)
@@ -155,7 +175,7 @@ class StandInFleet:
 
     def daemon_status(self, now: datetime) -> DaemonStatus:
         return DaemonStatus(
-            "0.1.0",
+            self.version,
             "v1",
             self.start_id,
             os.getpid(),
