@@ -7,7 +7,7 @@ The core does not log, and a pass that changed nothing is not worth a line.
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TextIO
 
 import msgspec
@@ -53,10 +53,7 @@ EVENTS: Mapping[str, str] = {
     "clock.stepped": "The wall clock was set: the wake list was mapped anew.",
     "service.failed": "A part of the daemon ended with an error and is started again after a backoff.",
     "service.gave_up": "A part of the daemon cannot be mended by starting it again; the daemon ends.",
-    "api.write": "An act over the socket: method, path, status, and the peer's uid, pid and user.",
-    "api.read": "A question over the socket (debug).",
-    "api.refused": "A peer was not let in, or may not do what it asked for.",
-    "api.failed": "A request met a fault of ours; the daemon goes on.",
+    "api.request": "A request over the socket, with the peer's uid, pid and user: acts and refusals, reads at debug.",
     "library.logged": "A line from a library's own log.",
 }
 
@@ -148,5 +145,8 @@ def _is_journal(stream: TextIO, journal_stream: str | None) -> bool:
 
 class _FromLibraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say: Callable[..., object] = logger().error if record.levelno >= logging.ERROR else logger().warning
-        say("library.logged", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
+        told = {"library": record.name, "message": record.getMessage(), "exc_info": record.exc_info}
+        if record.levelno >= logging.ERROR:
+            logger().error("library.logged", **told)
+        else:
+            logger().warning("library.logged", **told)

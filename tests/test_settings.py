@@ -6,8 +6,6 @@ import pytest
 from opsd import settings
 from opsd.settings import SettingsError
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +142,3 @@ def test_a_reload_tells_what_takes_effect_and_what_needs_a_restart(tmp_path: Pat
     new = load(repo=str(tmp_path), watch="false", commit_interval_s="0.5", log_level="debug").settings
 
     assert settings.changed(old, new) == (("commit_interval_s", "log_level"), ("watch",))
-
-
-def test_the_reference_page_is_made_from_the_model() -> None:
-    page = ROOT / "docs" / "reference" / "settings.md"
-
-    assert page.read_text() == settings.reference_page(), "write it anew with `make docs`"

@@ -7,6 +7,7 @@ watcher that misses too much is told so.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
+from typing import Protocol
 
 from opsd.logs import Log
 from opsd.model.ids import LoopId
@@ -17,7 +18,7 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Member, Roster
 from opsd.transports.notices import Notice
 from opsd.transports.sweep import Sweep
-from opsd.transports.watch import Watch
+from opsd.transports.watch import WatchStatus
 
 MISSED_MAX = 20
 """More changes than that found by the sweep alone within a minute: the watcher is taken for blind, and armed anew."""
@@ -29,13 +30,26 @@ NEIGHBOURS_MAX = 16
 """In a checkout of more loops a change of its own files wakes those that the files speak of, not all."""
 
 
+class ChangeNotice(Protocol):
+    """What is needed of `opsd.transports.watch.Watch`."""
+
+    @property
+    def status(self) -> WatchStatus: ...
+
+    def set_roots(self, repo_paths: Iterable[str]) -> None: ...
+
+    def rearm(self) -> None: ...
+
+    async def run(self, heard: Callable[[Set[Notice]], None]) -> None: ...
+
+
 class Noticing:
     """`watch` is None where the kernel is not to be asked. `loops_changed` is called when loop folders came or went."""
 
     def __init__(
         self,
         *,
-        watch: Watch | None,
+        watch: ChangeNotice | None,
         sweep: Sweep,
         roster: Roster,
         intake: Intake,
@@ -141,7 +155,7 @@ class Noticing:
             if projection is not None and projection.transition.current_state in _LIVELY:
                 yield Notice(member.run.ref.repo_path, member.loop_id)
 
-    def _judge_watch(self, watch: Watch, missed: int) -> None:
+    def _judge_watch(self, watch: ChangeNotice, missed: int) -> None:
         now_s, now = self._clock.monotonic(), self._clock.now()
         status = watch.status
         if status.armed_count > self._armed_count:

@@ -27,7 +27,7 @@ from opsd.supervisor.findings import DaemonFindings
 from opsd.supervisor.fleet import Fleet, Metrics
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership, RegistrySource
-from opsd.supervisor.noticing import Noticing
+from opsd.supervisor.noticing import ChangeNotice, Noticing
 from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
 from opsd.supervisor.perform import Performer
@@ -35,7 +35,6 @@ from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.roster import Roster
 from opsd.supervisor.services import Service, Services
 from opsd.transports.sweep import Sweep
-from opsd.transports.watch import Watch
 
 PASS_RETRY = Backoff(first_s=1.0, longest_s=60.0)
 COMMIT_RETRY = Backoff(first_s=0.5, longest_s=10.0)
@@ -71,7 +70,7 @@ class Supervisor:
         files: Files,
         store: Store,
         transport: Transport,
-        watch: Watch | None,
+        watch: ChangeNotice | None,
         sweep: Sweep,
         sweep_interval_s: float,
         threads: Threads,
@@ -216,6 +215,11 @@ class Supervisor:
         self._passing.deadline_s = tuning.pass_deadline_s
         if judged_anew:
             self._intake.trigger(self._roster.loop_ids())
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self._passes.rules
 
     @property
     def threads_left_behind(self) -> int:

@@ -3,7 +3,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 import anyio
-import structlog
 from structlog.testing import capture_logs
 
 from opsd.logs import logger
@@ -104,7 +103,6 @@ async def test_a_quiet_daemon_still_says_that_commits_are_alive() -> None:
 
 
 async def test_a_full_disk_is_said_and_mended_without_a_restart() -> None:
-    structlog.reset_defaults()
     with capture_logs() as lines:
         async with running() as bench:
             bench.disk.full = True

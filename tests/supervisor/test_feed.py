@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
@@ -54,12 +55,15 @@ class Scene:
     def __init__(self, *loop_ids: LoopId, held: int = 64) -> None:
         self.clock = VirtualClock()
         self.loops = Loops()
+        self.counts: Counter[LoopId] = Counter()
         self.feed = Feed("start-1", self.loops, self.clock, held=held)
         for loop_id in loop_ids:
             self.change(loop_id)
 
     def change(self, loop_id: LoopId) -> None:
-        self.loops.revisions[loop_id] = self.loops.revisions.get(loop_id, 0) + 1
+        # Goes on where it was when a loop comes back: `Reader` wants to see that time never runs backwards.
+        self.counts[loop_id] += 1
+        self.loops.revisions[loop_id] = self.counts[loop_id]
         self.feed.changed(loop_id)
 
     def remove(self, loop_id: LoopId) -> None:

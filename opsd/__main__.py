@@ -1,0 +1,101 @@
+"""`opsd`: the daemon, the simulator, the demo. Parses the command line and hands over; imports only what is asked for.
+
+Which code the process ends with is `opsd.exits`; what may be set is `opsd.settings`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from opsd import VERSION
+from opsd.exits import ExitCode, table
+
+COMMANDS = ("run", "sim", "demo", "version")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code. `opsd --repo HOME` is short for `opsd run --repo HOME`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    match given:
+        case ["version"] | ["--version"]:
+            print(f"opsd {VERSION}")
+            return ExitCode.OK
+        case ["sim", *rest]:
+            return _sim(rest)
+        case ["demo", *rest]:
+            return _demo(rest)
+        case ["run", *rest]:
+            return _run(rest)
+        case [first, *_] if first.startswith("-") and first not in ("-h", "--help"):
+            return _run(given)
+        case _:
+            return _help(given)
+
+
+def _help(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="opsd",
+        description="The operations manager for Superloop loop runs.",
+        epilog=f"`opsd --repo HOME` is short for `opsd run --repo HOME`. Exit codes:\n{table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("run", help="supervise the loops of a home (`opsd run --help` lists every setting)")
+    commands.add_parser("sim", help="play a fleet of simulated runs")
+    commands.add_parser("demo", help="a simulated fleet, supervised live for a minute")
+    commands.add_parser("version", help="print the version")
+    parser.parse_args(given)  # ends the process: with help, or saying what is wrong
+    return ExitCode.USAGE
+
+
+def _run(given: Sequence[str]) -> int:
+    from opsd import environ, settings
+
+    parser = argparse.ArgumentParser(
+        prog="opsd run",
+        description="Supervise the loops of a home until SIGTERM; SIGHUP reads the settings again.",
+        epilog=f"Exit codes:\n{table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="a TOML file with settings (OPSD_CONFIG)")
+    for name, says, is_switch in settings.flags():
+        action: dict[str, object] = {"action": argparse.BooleanOptionalAction} if is_switch else {"metavar": "VALUE"}
+        parser.add_argument(settings.flag(name), dest=name, help=says.replace("%", "%%"), **action)  # type: ignore[arg-type]  # two forms of one call
+    flags = vars(parser.parse_args(given))
+    config = flags.pop("config", None)
+    variables = environ.variables()
+
+    def load() -> settings.Loaded:
+        return settings.load(flags, config=config, environment=variables)
+
+    try:
+        loaded = load()
+    except settings.SettingsError as error:
+        for problem in error.problems:
+            print(f"opsd: {problem}", file=sys.stderr)
+        return ExitCode.USAGE
+
+    from opsd import daemon
+    from opsd.systemd import Systemd
+
+    return daemon.run(loaded, reload=load, variables=variables, systemd=Systemd(environ.take_systemd_variables()))
+
+
+def _sim(given: Sequence[str]) -> int:
+    from opsd.sim import cli
+
+    parser = argparse.ArgumentParser(prog="opsd sim", description="Play a fleet of simulated runs.")
+    cli.add_arguments(parser)
+    return cli.run(parser.parse_args(given))
+
+
+def _demo(given: Sequence[str]) -> int:
+    from opsd.sim import demo
+
+    return int(demo.main(given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""The composition root: the one place that reads settings, opens what is outside, and joins the parts of the daemon.
+
+Start: lock the home, restore, listen, ready. Stop: the same backwards, bounded. What the parts do is theirs.
+"""
+
+import faulthandler
+import grp
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from opsd import VERSION, logs, settings
+from opsd.api.app import build_app
+from opsd.api.peer import Access
+from opsd.api.server import serve as serve_api
+from opsd.app.queries import FileQueries
+from opsd.clock import SystemClock
+from opsd.core.reconcile import Rules
+from opsd.disk import Disk
+from opsd.exits import ExitCode
+from opsd.listener import Listener, ListenerError, SocketInUse
+from opsd.model.observation import ProcessSighting
+from opsd.processes import ProcFs, boot_id
+from opsd.settings import Loaded, Settings, SettingsError
+from opsd.store.faults import StoreError
+from opsd.store.layout import Layout
+from opsd.store.lock import Holder, HomeLock, HomeLocked
+from opsd.store.store import Store
+from opsd.supervisor.offload import Threads as WorkerThreads
+from opsd.supervisor.services import GaveUp
+from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
+from opsd.systemd import Systemd
+from opsd.transports.local import LocalTransport
+from opsd.transports.sweep import Pace, Sweep
+from opsd.transports.tail import Limits
+from opsd.transports.watch import Watch
+
+STOP_LIMIT_S = 4.5
+"""After that the process ends whatever still hangs: nothing that matters is lost by it."""
+LOCK_WAIT_S = 5.0
+"""A one-shot command that works on the home is waited for; another daemon is not."""
+# So many threads may hang in a disk before others find no place; how many run at once is a setting.
+_PASS_THREADS = 64
+_QUERY_THREADS = 4
+
+Reload = Callable[[], Loaded]
+
+
+def run(loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd: Systemd) -> ExitCode:
+    """The daemon's whole life. `reload` reads the settings again; of `variables` only JOURNAL_STREAM is looked at."""
+    faulthandler.enable()  # what a watchdog kills tells where it hung
+    given = loaded.settings
+    layout = Layout(given.repo)
+    _configure_logs(given, variables)
+    log = logs.logger()
+    log.info("daemon.starting", version=VERSION, home=layout.home, pid=os.getpid(), socket=given.socket)
+    for name in loaded.unknown:
+        log.warning("settings.unknown", variable=name)
+    daemon = _Daemon(loaded, reload=reload, variables=variables, systemd=systemd, layout=layout)
+    try:
+        with _lock(layout, given.socket):
+            anyio.run(daemon.run)
+    except (HomeLocked, SocketInUse) as error:
+        return _refuse(error, ExitCode.LOCKED)
+    except (StoreError, ListenerError) as error:
+        return _refuse(error, ExitCode.UNUSABLE)
+    except Exception as error:
+        daemon.code = ExitCode.FAULT
+        log.critical("daemon.failed", exc_info=error)
+    daemon.last_resort.cancel()
+    log.info("daemon.stopped", code=int(daemon.code))
+    if daemon.threads_hang:
+        # Python would wait for threads that hang in a disk, for as long as they do.
+        _end_now(daemon.code)
+    return daemon.code
+
+
+class _Daemon:
+    """From the locked home to the last word. `code` is what the process ends with."""
+
+    def __init__(
+        self, loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd: Systemd, layout: Layout
+    ) -> None:
+        self.code = ExitCode.OK
+        self.threads_hang = False
+        self.last_resort = threading.Timer(STOP_LIMIT_S, _end_now, [ExitCode.UNWRITTEN])
+        self.last_resort.daemon = True
+        self._loaded = loaded
+        self._reload = reload
+        self._variables = variables
+        self._systemd = systemd
+        self._layout = layout
+        self._log = logs.logger()
+        self._clock = SystemClock()
+
+    async def run(self) -> None:
+        """
+        Raises:
+            ListenerError: no socket, no daemon.
+            StoreError: our own files cannot be used at all.
+        """
+        self._stop_asked = anyio.Event()
+        files = Disk()
+        store = Store(self._layout, files)
+        supervisor = self._supervisor(files, store)
+        refused: Exception | None = None
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._heed, signals, supervisor, name="signals")
+                try:
+                    loops = await self._unless_stopped(supervisor.start)
+                    if loops is not None:
+                        await self._live(tasks, supervisor, self._queries(files, store, supervisor), loops)
+                except (ListenerError, StoreError) as error:
+                    refused = error  # to be raised by itself, and not within a group
+                tasks.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+
+    async def _live(self, tasks: anyio.abc.TaskGroup, supervisor: Supervisor, queries: FileQueries, loops: int) -> None:
+        self._log.info("daemon.started", loops=loops)
+        given = self._loaded.settings
+        sock = self._systemd.listening_socket()
+        listener = None
+        if sock is None:
+            listener = Listener.open(given.socket, mode=given.socket_mode, gid=_gid(given.socket_group))
+            sock = listener.socket
+        query_threads = WorkerThreads(_QUERY_THREADS, may_be_left_behind=True)
+        app = build_app(supervisor.fleet, queries, _access(given), offload=query_threads, clock=self._clock)
+        try:
+            tasks.start_soon(self._supervise, supervisor, name="supervisor")
+            async with anyio.create_task_group() as serving:
+                await serving.start(serve_api, sock, app, name="api")
+                self._log.info("daemon.ready", socket=listener.path if listener else "from systemd", loops=loops)
+                self._systemd.notify("READY=1", f"STATUS=supervising {loops} loops")
+                await self._stop_asked.wait()
+                await self._stop(supervisor)
+                serving.cancel_scope.cancel()
+        finally:
+            if listener is not None:
+                listener.close()
+
+    async def _stop(self, supervisor: Supervisor) -> None:
+        self._systemd.notify("STOPPING=1")
+        self.last_resort.start()
+        in_time = await supervisor.stop()
+        self.threads_hang = not in_time or supervisor.threads_left_behind > 0
+        if not in_time and self.code is ExitCode.OK:
+            self.code = ExitCode.UNWRITTEN
+
+    async def _unless_stopped(self, start: Callable[[], Awaitable[int]]) -> int | None:
+        """What `start` comes to, or None if the stop was asked for before it was done."""
+        result = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope, name="stop during start")
+            result = await start()
+            tasks.cancel_scope.cancel()
+        return result
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._stop_asked.wait()
+        scope.cancel()
+
+    async def _supervise(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        except* GaveUp:
+            self.code = ExitCode.GAVE_UP
+            self._ask_to_stop("a part of the daemon gave up")
+
+    async def _heed(self, signals: AsyncIterator[signal.Signals], supervisor: Supervisor) -> None:
+        async for received in signals:
+            if received is signal.SIGHUP:
+                await self._read_settings_again(supervisor)
+            else:
+                self._ask_to_stop(received.name)
+
+    def _ask_to_stop(self, reason: str) -> None:
+        if not self._stop_asked.is_set():
+            self._log.info("daemon.stopping", reason=reason)
+            self._stop_asked.set()
+
+    async def _read_settings_again(self, supervisor: Supervisor) -> None:
+        try:
+            loaded = await anyio.to_thread.run_sync(self._reload)
+        except SettingsError as error:
+            supervisor.findings.add("settings_invalid", "; ".join(error.problems), self._clock.now())
+            self._log.error("settings.rejected", problems=error.problems)
+            return
+        supervisor.findings.clear("settings_invalid")
+        live, restart = settings.changed(self._loaded.settings, loaded.settings)
+        self._loaded = loaded
+        _configure_logs(loaded.settings, self._variables)
+        supervisor.retune(_tuning(loaded, self._layout))
+        self._log.info("settings.reloaded", changed=live, need_restart=restart)
+
+    def _supervisor(self, files: Disk, store: Store) -> Supervisor:
+        given = self._loaded.settings
+        return Supervisor(
+            start_id=uuid.uuid4().hex,
+            layout=self._layout,
+            files=files,
+            store=store,
+            transport=self._transport(files),
+            watch=Watch(files) if given.watch else None,
+            sweep=Sweep(files, Pace(idle_s=given.sweep_idle_interval_s)),
+            sweep_interval_s=given.sweep_interval_s,
+            threads=Threads(
+                passes=WorkerThreads(_PASS_THREADS, may_be_left_behind=True),
+                commits=WorkerThreads(1, may_be_left_behind=True),
+                looks=WorkerThreads(2, may_be_left_behind=True),
+            ),
+            clock=self._clock,
+            log=self._log,
+            tuning=_tuning(self._loaded, self._layout),
+            pulse=self._tell_systemd,
+        )
+
+    def _transport(self, files: Disk) -> LocalTransport:
+        given = self._loaded.settings
+        limits = Limits(given.bytes_per_pass, given.events_per_pass, given.line_bytes)
+        return LocalTransport(files, ProcFs() if given.process_evidence else _NoEvidence(), limits=limits)
+
+    def _queries(self, files: Disk, store: Store, supervisor: Supervisor) -> FileQueries:
+        return FileQueries(
+            store,
+            files,
+            rules=lambda: supervisor.rules,
+            transport=lambda: self._transport(files),
+            monotonic=self._clock.monotonic,
+        )
+
+    def _tell_systemd(self, well: bool) -> None:
+        if well and self._systemd.watchdog:
+            self._systemd.notify("WATCHDOG=1")
+
+
+class _NoEvidence:
+    """`opsd.ports.Processes` where runs live on another machine, so that nothing can be said about their processes."""
+
+    def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
+        return ProcessSighting.UNKNOWN
+
+
+def _tuning(loaded: Loaded, layout: Layout) -> Tuning:
+    given = loaded.settings
+    return Tuning(
+        rules=Rules(layout.home, boot_id(), loaded.thresholds, given.telemetry_interval_s),
+        commit_interval_s=given.commit_interval_s,
+        max_concurrent_passes=given.max_concurrent_passes,
+        pass_deadline_s=given.pass_deadline_s,
+    )
+
+
+def _configure_logs(given: Settings, variables: Mapping[str, str]) -> None:
+    logs.configure(level=given.log_level, form=given.log_format, journal_stream=variables.get("JOURNAL_STREAM"))
+
+
+def _lock(layout: Layout, socket_path: str) -> HomeLock:
+    """
+    Raises:
+        HomeLocked: another daemon holds it, or a one-shot command does for too long.
+    """
+    holder = Holder(os.getpid(), SystemClock().now(), socket_path)
+    try:
+        return HomeLock.acquire(layout.lock, holder)
+    except HomeLocked as error:
+        if error.holder is not None and error.holder.socket_path is not None:
+            raise
+    return HomeLock.acquire(layout.lock, holder, wait_s=LOCK_WAIT_S)
+
+
+def _access(given: Settings) -> Access:
+    return Access(os.getuid(), _gid(given.socket_group), _gid(given.operator_group))
+
+
+def _gid(group: str | None) -> int | None:
+    return None if group is None else grp.getgrnam(group).gr_gid
+
+
+def _refuse(error: Exception, code: ExitCode) -> ExitCode:
+    """What an operator at the terminal has to know, in one line; the log has it too."""
+    logs.logger().error("daemon.refused", problem=str(error), code=int(code))
+    return code
+
+
+def _end_now(code: ExitCode) -> None:
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,129 @@
+"""A whole supervisor on a virtual clock: memory for a disk, a scripted way to the loops, no thread and no waiting."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import anyio
+
+from opsd.core.reconcile import Rules
+from opsd.logs import logger
+from opsd.model.ids import LoopId
+from opsd.model.observation import Artifacts, Observation, ProcessSighting, Seen, Unreachable, UnreachableCause
+from opsd.model.run import LoopRef
+from opsd.ports import Ask, Files, Offload
+from opsd.store.layout import Layout
+from opsd.store.store import Store
+from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
+from opsd.transports.sweep import Sweep
+from tests.doubles.clock import VirtualClock, settle
+from tests.doubles.files import FaultyFiles, MemoryFiles
+from tests.doubles.threads import Inline
+
+HOME = "/home/fleet"
+Entry = Mapping[str, object]
+
+
+class ScriptedTransport:
+    """`opsd.ports.Transport`: every loop is well, except for those that the test says otherwise of."""
+
+    def __init__(self) -> None:
+        self.looks: Counter[str] = Counter()
+        self.asks: list[Ask] = []
+        self.forgotten: list[str] = []
+        self.missing: set[str] = set()
+        self.breaks: set[str] = set()
+        self.on_look: Callable[[str], object] = lambda _: None
+
+    def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
+        self.asks += asks
+        return [self._look(ask.ref, now) for ask in asks]
+
+    def forget(self, ref: LoopRef) -> None:
+        self.forgotten.append(ref.loop_id)
+
+    def _look(self, ref: LoopRef, now: datetime) -> Observation:
+        self.looks[ref.loop_id] += 1
+        self.on_look(ref.loop_id)
+        if ref.loop_id in self.breaks:
+            raise ValueError(f"a fault of ours at {ref.loop_id}")
+        if ref.loop_id in self.missing:
+            return Unreachable(now, UnreachableCause.ARTIFACTS_MISSING, "snapshot_unavailable", "not there")
+        return Seen(now, (), (), b"", 0, None, Artifacts(), ProcessSighting.NONE)
+
+
+class World:
+    def __init__(
+        self, home: str = HOME, *, disk: Files | None = None, passes: Offload | None = None, deadline_s: float = 30.0
+    ) -> None:
+        self.clock = VirtualClock()
+        self.disk = disk or MemoryFiles(f"{HOME}/.superloop/ops-manager/fleet")
+        self.files = FaultyFiles(self.disk)
+        self.layout = Layout(home)
+        self.store = Store(self.layout, self.files)
+        self.transport = ScriptedTransport()
+        self.pulses: list[bool] = []
+        inline = Inline()
+        self.tuning = Tuning(Rules(home), pass_deadline_s=deadline_s)
+        self.supervisor = Supervisor(
+            start_id="start-1",
+            layout=self.layout,
+            files=self.files,
+            store=self.store,
+            transport=self.transport,
+            watch=None,
+            sweep=Sweep(self.files),
+            sweep_interval_s=1.0,
+            threads=Threads(passes=passes or inline, commits=inline, looks=inline),
+            clock=self.clock,
+            log=logger(),
+            tuning=self.tuning,
+            pulse=self.pulses.append,
+        )
+        self.fleet = self.supervisor.fleet
+
+    def registry(self, *entries: str | Entry) -> None:
+        """The registry names these loops; each in a checkout of its own, unless its entry says otherwise."""
+        loops = [{"loopId": entry} if isinstance(entry, str) else entry for entry in entries]
+        document = {
+            "schemaVersion": "v1",
+            "loops": [{"repoPath": f"/checkouts/{loop['loopId']}", **loop} for loop in loops],
+        }
+        self.write(self.layout.registry, json.dumps(document).encode())
+
+    def write(self, path: str, data: bytes) -> None:
+        self.disk.make_dirs(path.rpartition("/")[0])
+        self.disk.replace(path, data, sync=False)
+
+    def codes(self) -> Collection[str]:
+        """What is wrong with the daemon itself."""
+        return [finding.code for finding in self.fleet.daemon_status(self.clock.now()).findings]
+
+    def listed(self) -> list[str]:
+        return [summary.loop_id for summary in self.fleet.summaries(self.clock.now())]
+
+    def stored(self, loop_id: str) -> bool:
+        return self.disk.stat(f"{self.layout.folder(LoopId(loop_id))}/state.json") is not None
+
+
+@asynccontextmanager
+async def supervised(world: World, *entries: str | Entry) -> AsyncIterator[World]:
+    """The world with its supervisor running, every loop looked at once, and the first pictures on the disk."""
+    if entries:
+        world.registry(*entries)
+    await world.supervisor.start()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.supervisor.run)
+        await world.clock.advance(0.5)
+        yield world
+        tasks.cancel_scope.cancel()
+
+
+async def eventually(holds: Callable[[], bool], *, limit_s: float = 10.0) -> None:
+    """For what real threads do: wait until it is so, with a limit that only a failure reaches."""
+    with anyio.fail_after(limit_s):
+        while not holds():
+            await anyio.sleep(0.002)
+            await settle()
