@@ -44,7 +44,7 @@ def loop_folder(repo_path: str, loop_id: LoopId) -> str:
 class CheckoutFiles:
     """The files that a checkout's loops share: read once, however many loops there are."""
 
-    __slots__ = ("active_run", "config", "state")
+    __slots__ = ("__weakref__", "active_run", "config", "state")
 
     def __init__(self, repo_path: str) -> None:
         folder = runtime_folder(repo_path)

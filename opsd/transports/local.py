@@ -6,6 +6,7 @@ is read in its own file. What an observation means is judged in `opsd.core`.
 
 from collections.abc import Sequence
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from opsd.core import instants
 from opsd.model.ids import LoopId, loop_id_fault
@@ -39,7 +40,8 @@ class LocalTransport:
         self._processes = processes
         self._limits = limits
         self._settle_s = settle_s
-        self._checkouts: dict[str, CheckoutFiles] = {}
+        # A checkout's files are held by its loops, and go with the last of them.
+        self._checkouts: WeakValueDictionary[str, CheckoutFiles] = WeakValueDictionary()
         self._loops: dict[tuple[str, LoopId], _Loop] = {}
 
     def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
@@ -47,8 +49,6 @@ class LocalTransport:
 
     def forget(self, ref: LoopRef) -> None:
         self._loops.pop((ref.repo_path, ref.loop_id), None)
-        if not any(repo_path == ref.repo_path for repo_path, _ in self._loops):
-            self._checkouts.pop(ref.repo_path, None)
 
     def _observe(self, ask: Ask, now: datetime) -> Observation:
         ref = ask.ref
