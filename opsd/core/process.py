@@ -56,6 +56,9 @@ def judge(
         return _NOBODY
     if sighting is ProcessSighting.UNKNOWN:  # process evidence is switched off, or another host's
         return replace(memory, liveness=Liveness.UNKNOWN, settles_at=None)
+    if memory.foreign and memory.pid is not None:
+        # That the process cannot be seen from here says nothing of the file: its run removes it, wherever it lives.
+        memory = ProcessMemory(begun=memory.begun, liveness=Liveness.FOREIGN)
     return _of_missing_file(memory, artifacts, fold, now)
 
 

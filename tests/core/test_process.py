@@ -95,6 +95,17 @@ def test_a_log_that_grows_without_its_process_is_written_elsewhere() -> None:
     assert watcher.looks(ProcessSighting.ABSENT, 9999) is Liveness.FOREIGN
 
 
+def test_a_run_that_lives_elsewhere_still_ends_by_removing_its_file() -> None:
+    """The runtime removes the file on every exit it survives, and no process is needed to see that."""
+    watcher = Watcher()
+    watcher.looks(ProcessSighting.ABSENT, 2)
+    assert watcher.looks(ProcessSighting.ABSENT, 4, AT_WORK, an_event("role_end", 4)) is Liveness.FOREIGN
+
+    assert watcher.looks(ProcessSighting.NONE, 6, FILE_GONE) is not Liveness.GONE
+    assert watcher.settles_after_s() == 8
+    assert watcher.looks(ProcessSighting.NONE, 8, FILE_GONE) is Liveness.GONE
+
+
 def test_who_was_taken_for_gone_and_speaks_is_foreign() -> None:
     """A long role may be running elsewhere when opsd first looks."""
     watcher = Watcher()
