@@ -5,7 +5,7 @@ is `documents`. Carrying the effects out is the shell's work.
 """
 
 from bisect import bisect_right
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,9 @@ from opsd.model.run import Ingest, Run
 from opsd.model.telemetry import QuarantineRow
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportHealth
+
+BACKLOG_PATIENCE = timedelta(seconds=5)
+"""A log that grows faster than it is read is judged all the same after that long."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -111,8 +114,10 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         folded = replace(folded, fold=replace(folded.fold, line=max(folded.fold.line, seen.line_offset)))
     caught_up = seen.backlog_bytes == 0
 
+    told_until = run.fold.line if epoch == run.fold.epoch else 0  # a replay finds bad lines that are no news
+    quarantined = [bad for bad in seen.quarantined if bad.line > told_until]
     journalled = tuple(
-        Append(Journal.QUARANTINE, QuarantineRow(whole(now), run.ref.loop_id, epoch, bad)) for bad in seen.quarantined
+        Append(Journal.QUARANTINE, QuarantineRow(whole(now), run.ref.loop_id, epoch, bad)) for bad in quarantined
     )
     note = run.stream_note
     if seen.change is not None:
@@ -124,10 +129,10 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         last_raw=seen.last_raw or run.last_raw,
         backlog_bytes=seen.backlog_bytes,
         backlog_since=None if caught_up else run.backlog_since or now,
-        last_output_at=seen.last_output_at or run.last_output_at,
+        last_output_at=seen.last_output_at,
         last_contact_at=now,
         stream_note=note,
-        quarantined_at=whole(now) if seen.quarantined else run.quarantined_at,
+        quarantined_at=whole(now) if quarantined else run.quarantined_at,
     )
     ended = _newly_ended(run, folded.ended, epoch) if rebuilding else folded.ended
     journalled += tuple(Append(Journal.RUNS, documents.run_row(run.ref, facts, now)) for facts in ended)
@@ -139,6 +144,9 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         return Decision(halfway, journalled, events_ingested=len(seen.events), again=True)
 
     following = replace(following, fold=folded.fold, rebuild=None, rebuild_change=None)
+    if not caught_up and following.backlog_since is not None and now - following.backlog_since < BACKLOG_PATIENCE:
+        # A burst larger than one slice is told whole: its middle is already history.
+        return Decision(following, journalled, events_ingested=len(seen.events), again=True)
     following = _believe(run, following, seen, change, rules, this, now, rebuilt=rebuilding)
     following, unusable = _heard(run, following, rules, this, now)
     step = _Step(following, journalled + unusable, len(seen.events))
@@ -218,7 +226,7 @@ def _believe(
         first=1 if rebuilt and seen.lines else seen.lines[0] if seen.lines else None,
         last=seen.lines[-1] if seen.lines else None,
         count=len(seen.events),
-        log_lines=seen.line_offset,
+        log_lines=run.fold.line,  # lines read twice after a restart are no shorter log
         replay_asked=change is StreamChange.CURSOR_RESET,
         new_epoch=change,
         now=now,
@@ -330,7 +338,7 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         changed=writing.changed,
         escalations=escalated.rows,
         events_ingested=step.events_ingested,
-        again=run.backlog_bytes > 0,
+        again=ingest.ok and run.backlog_bytes > 0,
         failed=not ingest.ok,
     )
 

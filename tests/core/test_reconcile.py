@@ -169,6 +169,25 @@ def test_a_success_after_failures_ends_the_streak() -> None:
     assert decision.run.health.status is HealthStatus.HEALTHY
 
 
+def test_a_burst_larger_than_one_slice_is_judged_whole_or_after_five_seconds() -> None:
+    """Its middle is already history; only a log that outruns the reading is judged behind its end."""
+    slice_ = a_seen(
+        (an_event("role_end", 5, role="planner"),),
+        after_s=5,
+        first_line=4,
+        artifacts=AT_WORK,
+        process=ProcessSighting.ALIVE,
+        backlog_bytes=900,
+    )
+    run = a_working_run()
+
+    first = a_pass(run, slice_)
+    late = a_pass(first.run, msgspec.structs.replace(slice_, at=moment(10), events=(), lines=range(0)))
+
+    assert (first.again, first.changed, first.run.projection) == (True, False, run.projection)
+    assert (late.again, late.changed) == (True, True)
+
+
 class TestReplay:
     """A log may be read anew, and half a log tells yesterday's story."""
 
