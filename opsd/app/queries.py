@@ -4,6 +4,7 @@ Synchronous, for a worker thread, and reading only. What is held in memory is `o
 """
 
 import heapq
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -37,6 +38,10 @@ from opsd.transports.rolelogs import RoleLog, list_logs, read_log_end, read_log_
 
 _RUNS_MAX = 500
 _TAIL = 200
+
+
+# What could steer a terminal or turn its text around. Line ends and tabs may stay.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Stamped(msgspec.Struct):
@@ -105,7 +110,7 @@ class FileQueries:
             role=log.role,
             iteration=log.iteration,
             path=log.path,
-            text=part.data.decode("utf-8", "replace"),
+            text=_UNSAFE.sub(_shown, part.data.decode("utf-8", "replace")),
             next_offset=part.next_offset,
             size_bytes=part.size_bytes,
             available=available,
@@ -166,6 +171,10 @@ def _chosen(found: Sequence[RoleLog], query: LogsQuery) -> RoleLog | None:
     return next(
         (log for log in found if query.role in (None, log.role) and query.iteration in (None, log.iteration)), None
     )
+
+
+def _shown(unsafe: re.Match[str]) -> str:
+    return unsafe.group().encode("unicode_escape").decode("ascii")
 
 
 def _timestamp(row: bytes) -> str:
