@@ -15,6 +15,8 @@ from opsctl.render.events import line, render
 from opsd.protocol import EventPage
 
 SHOWN = 20
+# The most that the daemon gives at once; what `--since` asks for is bounded by it.
+MOST = 10_000
 
 _AGO = re.compile(r"(\d{1,6})([smhd])\Z")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -33,16 +35,17 @@ def run(
     now = datetime.now(UTC)  # noqa: TID251  this is the client's edge: "ten minutes ago" is counted from here
     begin = moment(since, now).isoformat() if since else None
     where = loop_path(loop_id, "events")
-    if count is None and begin is None:
-        count = SHOWN
+    if count is None:
+        count = SHOWN if begin is None else MOST
     body = client.get(target(where, tail=count, since=begin, name=names))
     page = msgspec.json.decode(body, type=EventPage)
     if out.form == JSONL or follow:
         _print(page, out)
     else:
         out.show(body, render, rows="items", name=None)
-    # `--since` alone may ask for more than one page holds; the rest is fetched even when nobody follows.
-    while follow or page.more:
+    if len(page.items) == MOST:
+        out.note(f"only the newest {MOST} are shown")
+    while follow:
         on = target(
             where,
             epoch=page.epoch,
@@ -50,7 +53,7 @@ def run(
             line=page.next_line,
             since=begin,
             name=names,
-            wait=WAIT_S if follow else None,
+            wait=WAIT_S,
         )
         body = patiently(partial(client.get, on, limit_s=WAIT_S + ANSWER_LIMIT_S), out.note)
         page = msgspec.json.decode(body, type=EventPage)

@@ -40,7 +40,9 @@ ERRORS: Mapping[ErrorCode, ErrorEntry] = {
     ErrorCode.PAYLOAD_TOO_LARGE: ErrorEntry(413, "The request body is larger than any request needs."),
     ErrorCode.HEADERS_TOO_LARGE: ErrorEntry(431, "The request line and headers are larger than any request needs."),
     ErrorCode.INTERNAL: ErrorEntry(500, "A fault of ours; the daemon's log has the particulars."),
-    ErrorCode.UNAVAILABLE: ErrorEntry(503, "The daemon is stopping, or a file could not be read just now."),
+    ErrorCode.UNAVAILABLE: ErrorEntry(
+        503, "A file could not be read, or a pass broke off; the same request may succeed later."
+    ),
     ErrorCode.TIMED_OUT: ErrorEntry(504, "The work was not finished in time; it may still finish."),
 }
 

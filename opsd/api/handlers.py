@@ -36,6 +36,7 @@ from opsd.protocol import (
     VerifyQuery,
     VersionReply,
 )
+from opsd.supervisor.fleet import FleetError, NotManaged
 
 # How often a held-back answer looks again whether there is news: half of it is what `opsctl events -f` is late by.
 LOOK_AGAIN_S = 0.2
@@ -100,21 +101,19 @@ async def verify(services: Services, call: Call[VerifyQuery, None]) -> Verificat
 
 
 async def reconcile(services: Services, call: Call[NoQuery, ReconcileRequest]) -> ReconcileReply:
-    ref = known_run(services, call.loop_id).ref
-    if ref.fault is not None or not ref.enabled:
-        why = ref.fault_detail or ref.fault or "it is disabled in the registry"
-        raise ApiError(
-            ErrorCode.LOOP_NOT_MANAGED,
-            f"loop '{ref.loop_id}' is listed but not supervised: {why}; mend its registry entry, then reload opsd",
-            loop=ref.loop_id,
-        )
-    with anyio.move_on_after(RECONCILE_LIMIT_S):
-        return await services.fleet.reconcile(ref.loop_id, from_start=call.body.from_start)
+    loop_id = known_run(services, call.loop_id).ref.loop_id
+    try:
+        with anyio.move_on_after(RECONCILE_LIMIT_S):
+            return await services.fleet.reconcile(loop_id, from_start=call.body.from_start)
+    except NotManaged as error:
+        raise ApiError(ErrorCode.LOOP_NOT_MANAGED, f"{error}; mend its registry entry", loop=loop_id) from None
+    except FleetError as error:
+        raise ApiError(ErrorCode.UNAVAILABLE, f"{error}; the daemon's log says more", loop=loop_id) from error
     raise ApiError(
         ErrorCode.TIMED_OUT,
-        f"the pass over '{ref.loop_id}' took longer than {RECONCILE_LIMIT_S:.0f} s and goes on; "
-        f"look at it with 'opsctl status {ref.loop_id}'",
-        loop=ref.loop_id,
+        f"the pass over '{loop_id}' took longer than {RECONCILE_LIMIT_S:.0f} s and goes on; "
+        f"look at it with 'opsctl status {loop_id}'",
+        loop=loop_id,
     )
 
 

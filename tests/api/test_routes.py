@@ -21,6 +21,7 @@ from opsd.protocol import (
     VerificationReport,
     VersionReply,
 )
+from opsd.supervisor.fleet import PassBroke
 from tests.api.wire import ask
 from tests.api.world import a_world
 from tests.doubles.fleet import a_supervised_run
@@ -82,7 +83,7 @@ async def test_events_are_paged_without_gap_or_repeat(tmp_path: Path) -> None:
     names = [f"event_{number}" for number in range(10)]
     async with a_world(tmp_path) as world:
         world.write_events("docs-17", names)
-        target, got = "/v1/loops/docs-17/events?limit=3", []
+        target, got = "/v1/loops/docs-17/events?limit=3&offset=0", []
         while True:
             page = msgspec.json.decode((await world.get(target)).body, type=EventPage)
             got += [(item.line, msgspec.json.decode(item.raw)["event"]) for item in page.items]
@@ -217,6 +218,16 @@ async def test_a_fault_of_ours_is_one_answer_and_no_more(tmp_path: Path) -> None
     assert (status, code) == (500, "internal")
     assert "secret" not in message
     assert msgspec.json.decode(after.body, type=VersionReply).start_id == "start-1"
+
+
+async def test_a_pass_that_broke_may_be_asked_for_again(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        world.fleet.broken = PassBroke("the pass over 'docs-17' broke off: KeyError")
+        answer = await ask(world.path, "/v1/loops/docs-17/reconcile", method="POST")
+
+    status, code, message = answer.error()
+    assert (status, code) == (503, "unavailable")
+    assert "broke off" in message
 
 
 async def test_health_turns_503_when_a_part_is_late(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A server on a real socket, its fleet, and the files of its loops."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from opsd.api.peer import Access
 from opsd.clock import SystemClock
@@ -54,6 +55,14 @@ class World:
 
     async def get(self, target: str) -> Answer:
         return await ask(self.path, target)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter: pytest keeps its own to itself, and sees to it while tests run."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @asynccontextmanager

@@ -47,6 +47,7 @@ from opsd.protocol import (
     VerificationReport,
 )
 from opsd.supervisor.feed import Feed
+from opsd.supervisor.fleet import NotManaged
 from opsd.transports.rolelogs import list_logs, read_log_end, read_log_on
 
 
@@ -192,6 +193,9 @@ class StandInFleet:
     async def reconcile(self, loop_id: LoopId, *, from_start: bool) -> ReconcileReply:
         if self.broken is not None:
             raise self.broken
+        ref = self._runs[loop_id].ref
+        if ref.fault is not None:
+            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {ref.fault_detail}")
         self.asked.append((loop_id, from_start))
         now = self.clock.now()
         return ReconcileReply(now, "trace-2", 3, view.status(self._runs[loop_id], now))
@@ -219,13 +223,13 @@ class StandInQueries:
         line = 0 if query.offset is None or restarted else query.line or 0
         items: list[EventItem] = []
         for raw in data[start:].splitlines(keepends=True):
-            if not raw.endswith(b"\n") or len(items) == query.limit:
+            if not raw.endswith(b"\n") or (query.offset is not None and len(items) == query.limit):
                 break
             start, line = start + len(raw), line + 1
             name = msgspec.json.decode(raw)["event"]
             if not query.name or name in query.name:
                 items.append(EventItem(line, start, msgspec.Raw(raw.rstrip())))
-        chosen = items if query.tail is None else items[-query.tail :]
+        chosen = items if query.offset is not None else items[-(query.tail or 200) :]
         more = b"\n" in data[start:]
         return EventPage(run.ref.loop_id, epoch, tuple(chosen), start, line, more, restarted)
 

@@ -16,7 +16,7 @@ from opsd.api.peer import Access
 from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.protocol import Difference, Verification
 from tests.api.wire import eventually
-from tests.api.world import a_world
+from tests.api.world import a_world, open_folder
 from tests.doubles.fleet import a_supervised_run
 from tests.opsctl.cli import environment, opsctl, running
 
@@ -195,15 +195,14 @@ sys.exit(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_another_user_is_denied_by_the_file_or_by_the_daemon(tmp_path: Path) -> None:
+async def test_another_user_is_denied_by_the_file_or_by_the_daemon() -> None:
     """The socket's mode keeps out whom it can; the daemon asks the kernel about the rest."""
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
     ends = []
     for access in (None, Access(owner_uid=0, socket_gid=64_003)):
-        async with a_world(tmp_path, access) as world:
-            command = [sys.executable, "-c", _STATUS_AS_STRANGER, "status"]
-            ends.append(await anyio.run_process(command, check=False, env=environment(world.path)))
+        with open_folder() as folder:
+            async with a_world(folder, access) as world:
+                command = [sys.executable, "-c", _STATUS_AS_STRANGER, "status"]
+                ends.append(await anyio.run_process(command, check=False, env=environment(world.path)))
 
     assert [done.returncode for done in ends] == [Exit.DENIED, Exit.DENIED]
     by_file, by_daemon = (done.stderr.decode() for done in ends)
