@@ -24,7 +24,7 @@ def a_mark(after_s: float = 0, *, name: str = "role_start", line: int = 12) -> E
     return EventMark(line, name, stamp(after_s), moment(after_s), RUN_ID, 1)
 
 
-def a_fold(after_s: float = 0, *, line: int = 12, **members: Any) -> Fold:
+def a_story(after_s: float = 0, *, line: int = 12, **members: Any) -> Fold:
     """A log whose last event was at `after_s`; further `members` are those of `Fold`."""
     members.setdefault("run", RunFacts(RUN_ID, 1, moment(after_s)))
     members.setdefault("last", a_mark(after_s, line=line))
@@ -46,7 +46,7 @@ def a_projection(phase: Phase, *, since: datetime | None = None, **members: Any)
 
 def projected(phase: Phase = Phase.RUNNING, *, flags: DivergenceFlags | None = None, **members: Any) -> Run:
     """A loop seen before, believed in `phase`; `members` are those of `Run`."""
-    members.setdefault("fold", a_fold())
+    members.setdefault("fold", a_story())
     members.setdefault("projection", a_projection(phase, divergence=flags or DivergenceFlags()))
     members.setdefault("baselined", True)
     return a_run(**members)

@@ -10,15 +10,17 @@ from msgspec.structs import replace
 from opsd.core import escalation
 from opsd.core.findings import judge
 from opsd.core.health import document
-from opsd.model.escalation import EscalationRow, OpenEscalation
+from opsd.model.escalation import EscalationRow
+from opsd.model.ids import LoopId
 from opsd.model.lifecycle import DivergenceFlags, Ending, Phase, RunFacts
 from opsd.model.observation import Artifacts, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
-from opsd.model.run import Ingest, Run
+from opsd.model.run import Ingest, LoopRef, Run
 from opsd.model.runtime import RecoveryRequest
 from opsd.model.thresholds import Thresholds
 from tests.core.builders import LOOP, RUN_ID, a_run, an_approval, moment, on_file, stamp
-from tests.core.judging import LIMITS, SEEN, a_fold, a_mark, a_projection, drifted, failing, projected
+from tests.core.judging import LIMITS, SEEN, a_mark, a_projection, a_story, drifted, failing, projected
+from tests.core.worlds import read_back
 
 NEXT_RUN = "2026-11-21T03:00:00Z"
 REFUSED = Ingest(False, "snapshot_unavailable", UnreachableCause.ARTIFACTS_MISSING, "gone.")
@@ -87,20 +89,6 @@ class Dialogue:
         return [str(one.category) for one in self._memory.open_escalations]
 
 
-def read_back(journal: list[bytes]) -> tuple[tuple[OpenEscalation, ...], dict[str, int]]:
-    """What a restart knows: the rows that no later one resolves, and how often each condition began."""
-    opened: dict[str, OpenEscalation] = {}
-    counts: dict[str, int] = {}
-    for line in journal:
-        row = msgspec.json.decode(line)
-        opened.pop(row.get("resolves"), None)
-        if not row["category"].endswith("_resolved"):
-            key = f"{row['category']}|{row['condition']}|{row['onset']}"
-            counts[key] = counts.get(key, 0) + 1
-            opened[row["id"]] = msgspec.convert(row, OpenEscalation)
-    return tuple(opened.values()), counts
-
-
 def crashed(run_id: str = RUN_ID) -> Run:
     gone = ProcessMemory(pid=1, begun=run_id, seen_alive=True, liveness=Liveness.GONE)
     return projected(projection=a_projection(Phase.CRASHED, run_id=run_id), process=gone)
@@ -108,7 +96,7 @@ def crashed(run_id: str = RUN_ID) -> Run:
 
 def ended(ending: Ending, phase: Phase, run_id: str = RUN_ID) -> Run:
     facts = RunFacts(run_id, 1, moment(0), ending=ending, ended=a_mark(0))
-    return projected(projection=a_projection(phase, run_id=run_id), fold=a_fold(run=facts))
+    return projected(projection=a_projection(phase, run_id=run_id), fold=a_story(run=facts))
 
 
 def awaiting(after_s: float = 0) -> Run:
@@ -132,7 +120,7 @@ class TestHealth:
         d.sees(RUNNING, 300).answers("health_degraded")
         d.sees(RUNNING, 600).answers()
         d.sees(RUNNING, 900).answers("health_critical")
-        d.sees(projected(fold=a_fold(901)), 902).answers("health_critical_resolved")
+        d.sees(projected(fold=a_story(901)), 902).answers("health_critical_resolved")
         degraded, critical, resolved = d.rows
 
         assert critical.resolves == degraded.id, "a change of health ends the former one in the same row"
@@ -150,7 +138,7 @@ class TestHealth:
         d.sees(RUNNING).answers("divergence_detected_resolved", "health_degraded_resolved")
 
     def test_many_reasons_at_once_are_one_row(self) -> None:
-        noisy = projected(last_control_status="ambiguous", sequence=drifted(), fold=a_fold(-900))
+        noisy = projected(last_control_status="ambiguous", sequence=drifted(), fold=a_story(-900))
 
         d = Dialogue().sees(noisy).answers("ordering_drift_detected", "health_critical")
 
@@ -259,7 +247,7 @@ class TestFirstSight:
             (awaiting(), "approval_pending"),
             (crashed(), "run_crashed"),
             (recovering(), "recovery_waiting"),
-            (projected(fold=a_fold(-900)), "health_critical"),
+            (projected(fold=a_story(-900)), "health_critical"),
         ],
     )
     def test_what_needs_someone_now_is_told_once_and_marked(self, run: Run, category: str) -> None:
@@ -288,7 +276,7 @@ class TestFirstSight:
 
 class TestRestart:
     @pytest.mark.parametrize(
-        "run", [crashed(), STUCK, awaiting(), recovering(), DIVERGED, projected(fold=a_fold(-900))]
+        "run", [crashed(), STUCK, awaiting(), recovering(), DIVERGED, projected(fold=a_story(-900))]
     )
     def test_what_the_journal_has_open_is_not_told_again(self, run: Run) -> None:
         d = Dialogue().sees(run)
@@ -308,6 +296,12 @@ class TestRestart:
 
         assert [row.id for row in first] == [row.id for row in second]
         assert all(re.fullmatch("[0-9a-f]{32}", row.id) for row in first)
+
+    def test_the_same_end_of_another_loop_is_another_row(self) -> None:
+        """Ids are compared over the whole fleet, and loops that were cloned have the same lines and run ids."""
+        clone = replace(STUCK, ref=LoopRef(LoopId("clone"), "/srv/clone"))
+
+        assert Dialogue().sees(STUCK).row.id != Dialogue().sees(clone).row.id
 
     def test_half_a_log_tells_neither_beginnings_nor_ends(self) -> None:
         """After a long absence the log is read in pieces; yesterday's end is not today's."""
@@ -347,7 +341,7 @@ class TestRows:
                 {"ingestStatus", "stateFile", "cursorFile", "healthFile", "healthStatus", "reasonCodes", "reasons"},
             ),
             (
-                projected(fold=a_fold(-900)),
+                projected(fold=a_story(-900)),
                 "health_critical",
                 {"ingestStatus", "stateFile", "cursorFile", "healthFile", "healthStatus", "reasonCodes", "reasons"},
             ),

@@ -17,7 +17,7 @@ from opsd.model.process import Liveness, ProcessMemory
 from opsd.model.reasons import REASONS
 from opsd.model.run import Ingest, Run
 from tests.core.builders import a_state, an_active_run, moment, stamp
-from tests.core.judging import LIMITS, a_beat, a_fold, failing, health_of, projected
+from tests.core.judging import LIMITS, a_beat, a_story, failing, health_of, projected
 
 
 def explained(run: Run, after_s: float = 0) -> Explanation:
@@ -129,7 +129,7 @@ class TestPhaseAndEvidence:
         assert explained(projected(process=gone)).liveness_basis.startswith("active-run.json is missing since")
 
     def test_the_log_and_the_files_are_shown_as_they_were_found(self) -> None:
-        found = explained(projected(fold=a_fold(3, line=12), artifacts=Artifacts(state=a_state(2))))
+        found = explained(projected(fold=a_story(3, line=12), artifacts=Artifacts(state=a_state(2))))
 
         assert (found.log.line, found.log.last and found.log.last.timestamp) == (12, stamp(3))
         state = next(file for file in found.files if file.name == "state.json")

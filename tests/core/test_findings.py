@@ -1,6 +1,6 @@
 """What is found of a run: each reason where it holds, and above all where it must not. Source: loop-core 8.2."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,9 +25,9 @@ from tests.core.builders import (
 )
 from tests.core.judging import (
     a_beat,
-    a_fold,
     a_mark,
     a_projection,
+    a_story,
     drifted,
     failing,
     judged,
@@ -85,14 +85,14 @@ class TestSilence:
 
     def test_an_event_whose_time_cannot_be_read_is_no_silence(self) -> None:
         """Unknown lag is no reason (loop-core 8.2)."""
-        fold = a_fold(last=EventMark(12, "role_start", "yesterday"))
+        fold = a_story(last=EventMark(12, "role_start", "yesterday"))
 
         assert "ingest_stale" not in judged(projected(fold=fold), YEARS_S)
-        assert "ingest_stale" not in judged(projected(fold=a_fold(last=None)), YEARS_S)
+        assert "ingest_stale" not in judged(projected(fold=a_story(last=None)), YEARS_S)
 
     def test_an_event_in_the_future_is_fresh(self) -> None:
         """Clocks get set back; lags are clamped to zero."""
-        assert "ingest_stale" not in judged(projected(fold=a_fold(3600)), 0)
+        assert "ingest_stale" not in judged(projected(fold=a_story(3600)), 0)
 
     def test_a_log_not_read_to_its_end_is_not_called_silent(self) -> None:
         """Its newest event is still unread: after a restart, an old one says nothing of the present."""
@@ -100,7 +100,7 @@ class TestSilence:
 
     def test_a_run_that_starts_is_given_ten_minutes_from_its_process(self) -> None:
         """The last event is an older run's then, perhaps years old."""
-        starting = projected(Phase.STARTING, fold=a_fold(-YEARS_S), process=alive())
+        starting = projected(Phase.STARTING, fold=a_story(-YEARS_S), process=alive())
 
         assert "ingest_stale" not in judged(starting, 599.999)
         found = judged(starting, 600)["ingest_stale"]
@@ -109,7 +109,7 @@ class TestSilence:
         assert judged(starting, 900)["ingest_stale"].severity is CRITICAL
 
     def test_a_run_that_starts_and_never_logs_anything_is_found_too(self) -> None:
-        starting = projected(Phase.STARTING, fold=a_fold(last=None, run=None), process=alive())
+        starting = projected(Phase.STARTING, fold=a_story(last=None, run=None), process=alive())
 
         assert "ingest_stale" not in judged(starting, 599)
         assert "ingest_stale" in judged(starting, 600)
@@ -175,7 +175,7 @@ def at_work(role: str = "tester", *, timeouts: Timeouts | None, **members: Any) 
     facts = RunFacts(RUN_ID, 1, moment(0), role=role, activity="role_start", activity_since=moment(0))
     config = Artifacts(config=on_file(LoopConfig(timeouts=timeouts))) if timeouts else Artifacts()
     members.setdefault("process", alive())
-    return projected(fold=a_fold(run=facts), artifacts=config, **members)
+    return projected(fold=a_story(run=facts), artifacts=config, **members)
 
 
 class TestOverdueRole:
@@ -197,8 +197,8 @@ class TestOverdueRole:
             at_work(timeouts=Timeouts(True, default=0)),
             at_work(timeouts=Timeouts(False, default=10)),
             at_work(timeouts=Timeouts(True, default=10), process=alive(Liveness.UNKNOWN)),
-            projected(fold=a_fold(run=RunFacts(RUN_ID, 1, activity="tests_start", activity_since=moment(0)))),
-            projected(fold=a_fold(run=None), process=alive()),
+            projected(fold=a_story(run=RunFacts(RUN_ID, 1, activity="tests_start", activity_since=moment(0)))),
+            projected(fold=a_story(run=None), process=alive()),
         ],
     )
     def test_nothing_is_overdue_without_a_limit_a_role_and_a_living_process(self, run: Run) -> None:
@@ -206,13 +206,21 @@ class TestOverdueRole:
 
 
 class TestClocks:
-    @pytest.mark.parametrize("run", [projected(fold=a_fold(3600)), projected(beat=a_beat(3600))])
+    @pytest.mark.parametrize("run", [projected(fold=a_story(3600)), projected(beat=a_beat(3600))])
     def test_what_lies_in_the_future_is_noted_until_the_clock_has_caught_up(self, run: Run) -> None:
         assert judged(run, 3594.999)["clock_stepped"].severity is INFO
         assert "clock_stepped" not in judged(run, 3595)
 
+    def test_a_moment_at_the_end_of_the_calendar_is_never_late(self) -> None:
+        """Logs are other people's: a date that nothing can be added to must not cost the pass."""
+        last = EventMark(12, "role_start", "9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+        run = projected(fold=a_story(last=last))
+
+        assert list(judged(run, YEARS_S)) == ["clock_stepped"]
+        assert "role_overdue" not in judged(at_work(timeouts=Timeouts(True, default=10**15)), 60)
+
     def test_a_second_or_two_is_only_rounding(self) -> None:
-        assert "clock_stepped" not in judged(projected(fold=a_fold(5)), 0)
+        assert "clock_stepped" not in judged(projected(fold=a_story(5)), 0)
 
 
 def a_service(**members: Any) -> Run:
@@ -276,7 +284,7 @@ class TestTheLog:
 
     @pytest.mark.parametrize("change", [StreamChange.TRUNCATED, StreamChange.REPLACED])
     def test_a_cut_or_exchanged_log_is_news_for_an_hour(self, change: StreamChange) -> None:
-        run = projected(Phase.IDLE, stream_note=StreamNote(change, moment(0), 1), fold=a_fold(-9, epoch=1))
+        run = projected(Phase.IDLE, stream_note=StreamNote(change, moment(0), 1), fold=a_story(-9, epoch=1))
 
         found = judged(run, 3599.999)[change.value]
         assert (found.severity, found.since, found.onset) == (DEGRADED, moment(0), "e1")
@@ -284,7 +292,7 @@ class TestTheLog:
 
     def test_a_new_run_ends_that_news(self) -> None:
         note = StreamNote(StreamChange.TRUNCATED, moment(0), 1)
-        newer = a_fold(5, epoch=1, run=RunFacts("2026-11-21T02:00:05Z", 1, moment(5)))
+        newer = a_story(5, epoch=1, run=RunFacts("2026-11-21T02:00:05Z", 1, moment(5)))
 
         assert "stream_truncated" not in judged(projected(stream_note=note, fold=newer), 10)
 
@@ -294,7 +302,7 @@ class TestTheLog:
         assert judged(run) == {}
 
     def test_a_bad_line_is_degraded_for_a_quarter_of_an_hour_and_then_a_note(self) -> None:
-        run = projected(Phase.IDLE, fold=a_fold(quarantined_count=3), quarantined_at=moment(0))
+        run = projected(Phase.IDLE, fold=a_story(quarantined_count=3), quarantined_at=moment(0))
 
         assert judged(run, 899.999)["event_quarantined"].severity is DEGRADED
         assert judged(run, 900)["event_quarantined"].severity is INFO
@@ -323,7 +331,7 @@ class TestTheLog:
 
 def ended(ending: Ending | None, phase: Phase, name: str = "loop_stop") -> Run:
     facts = RunFacts(RUN_ID, 1, moment(0), ending=ending, ended=a_mark(50, name=name, line=11))
-    return projected(phase, fold=a_fold(60, run=facts))
+    return projected(phase, fold=a_story(60, run=facts))
 
 
 class TestHowItEnded:
@@ -371,7 +379,7 @@ class TestHowItEnded:
         assert first.onset != second.onset
 
     def test_a_usage_limit_that_is_waited_for_is_a_note(self) -> None:
-        fold = a_fold(limit=Limit("usage_limit", moment(0), moment(600)))
+        fold = a_story(limit=Limit("usage_limit", moment(0), moment(600)))
         waiting = projected(projection=a_projection(Phase.LIMITED, since=moment(0)), fold=fold)
 
         found = judged(waiting, 60)["usage_limited"]
@@ -380,7 +388,7 @@ class TestHowItEnded:
 
     def test_a_usage_limit_without_a_process_that_waits_is_an_end(self) -> None:
         """The log does not say that the run left; that nothing runs any more does."""
-        fold = a_fold(limit=Limit("usage_limit", moment(0), None))
+        fold = a_story(limit=Limit("usage_limit", moment(0), None))
 
         assert judged(projected(Phase.FAILED, fold=fold))["usage_limited"].severity is DEGRADED
 
@@ -405,7 +413,7 @@ class TestWaiting:
         assert judged(run, YEARS_S)["decision_not_taken_up"].severity is INFO
 
     def test_a_recovery_that_the_log_says_waits(self) -> None:
-        found = judged(projected(fold=a_fold(5, recovery=a_mark(5, name="recovery_escalated", line=9))), 6)
+        found = judged(projected(fold=a_story(5, recovery=a_mark(5, name="recovery_escalated", line=9))), 6)
 
         assert (found["recovery_waiting"].severity, found["recovery_waiting"].line) == (DEGRADED, 9)
 
@@ -426,20 +434,20 @@ class TestWaiting:
         assert ("recovery_waiting" in judged(run, 6)) is waits
 
     def test_a_completed_run_waits_for_no_recovery(self) -> None:
-        assert judged(projected(Phase.COMPLETE, fold=a_fold(recovery=a_mark())), 6) == {}
+        assert judged(projected(Phase.COMPLETE, fold=a_story(recovery=a_mark())), 6) == {}
 
 
 class TestTheCourse:
     @pytest.mark.parametrize(("streak", "severity"), [(0, None), (1, None), (2, INFO), (3, DEGRADED), (9, DEGRADED)])
     def test_tests_that_keep_failing(self, streak: int, severity: Severity | None) -> None:
-        run = projected(fold=a_fold(run=RunFacts(RUN_ID, 1, tests_failed_streak=streak)))
+        run = projected(fold=a_story(run=RunFacts(RUN_ID, 1, tests_failed_streak=streak)))
 
         found = judged(run).get("tests_failing")
 
         assert (found.severity if found else None) is severity
 
     def test_a_run_that_is_over_fails_no_tests(self) -> None:
-        run = projected(Phase.COMPLETE, fold=a_fold(run=RunFacts(RUN_ID, 1, tests_failed_streak=9)))
+        run = projected(Phase.COMPLETE, fold=a_story(run=RunFacts(RUN_ID, 1, tests_failed_streak=9)))
 
         assert judged(run) == {}
 
@@ -455,9 +463,9 @@ class TestTheCourse:
             projected(artifacts=Artifacts(state=a_state())),
             projected(artifacts=Artifacts(state=a_state(active=False, loop_id="other"))),
             projected(artifacts=Artifacts(state=a_state(loop_id=""))),
-            projected(fold=a_fold(run=None), artifacts=Artifacts(state=a_state(loop_id="other"))),
+            projected(fold=a_story(run=None), artifacts=Artifacts(state=a_state(loop_id="other"))),
             projected(
-                fold=a_fold(run=RunFacts(RUN_ID, 1, ending=Ending.COMPLETE)),
+                fold=a_story(run=RunFacts(RUN_ID, 1, ending=Ending.COMPLETE)),
                 artifacts=Artifacts(state=a_state(loop_id="other")),
             ),
         ],
@@ -509,6 +517,6 @@ def test_a_loop_never_looked_at_has_no_findings() -> None:
 def test_the_contracts_own_example_of_a_stale_log() -> None:
     """Loop-core 13: an event of 2020 and a threshold of one second are `ingest_stale`, degraded."""
     limits = Thresholds(degraded_ingest_lag_seconds=1, critical_ingest_lag_seconds=999_999_999)
-    run = projected(fold=a_fold(-timedelta(days=365 * 6).total_seconds()))
+    run = projected(fold=a_story(-timedelta(days=365 * 6).total_seconds()))
 
     assert {code: found.severity for code, found in judged(run, limits=limits).items()} == {"ingest_stale": DEGRADED}

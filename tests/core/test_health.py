@@ -10,7 +10,7 @@ from opsd.model.run import Ingest, LoopRef, Run
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportMode
 from tests.core.builders import LOOP, a_run, moment
-from tests.core.judging import SEEN, a_beat, a_fold, drifted, failing, health_of, projected
+from tests.core.judging import SEEN, a_beat, a_story, drifted, failing, health_of, projected
 
 DIVERGED = DivergenceFlags(active_mismatch=True)
 
@@ -155,7 +155,7 @@ def test_missing_local_files_are_a_finding_of_their_own_and_the_contracts_transp
 
 def test_a_document_carries_the_contracts_members() -> None:
     """Every member of loop-core 8.3, with its null where there is nothing to say."""
-    document = health_of(projected(fold=a_fold(0), beat=a_beat(-30), backlog_bytes=7), 60)
+    document = health_of(projected(fold=a_story(0), beat=a_beat(-30), backlog_bytes=7), 60)
 
     assert msgspec.json.decode(msgspec.json.encode(document)) == {
         "schemaVersion": "v1",

@@ -13,12 +13,12 @@ from opsd.model.run import Run
 from opsd.model.runtime import LoopConfig, Presence, Timeouts
 from opsd.model.thresholds import Thresholds
 from tests.core.builders import RUN_ID, a_run, moment, on_file, stamp
-from tests.core.judging import LIMITS, a_beat, a_fold, a_projection, drifted, projected
+from tests.core.judging import LIMITS, a_beat, a_projection, a_story, drifted, projected
 
 QUIET = projected(Phase.COMPLETE)
 OVERDUE = projected(
     Phase.BUSY,
-    fold=a_fold(run=RunFacts(RUN_ID, 1, role="tester", activity="role_start", activity_since=moment(0))),
+    fold=a_story(run=RunFacts(RUN_ID, 1, role="tester", activity="role_start", activity_since=moment(0))),
     process=ProcessMemory(pid=1, liveness=Liveness.ALIVE),
     artifacts=Artifacts(config=on_file(LoopConfig(timeouts=Timeouts(True, tester=300)))),
 )
@@ -36,12 +36,12 @@ def due(run: Run, after_s: float = 0, limits: Thresholds = LIMITS) -> float | No
         (projected(), [300, 900]),
         (projected(beat=a_beat(0)), [120, 300, 900]),
         (projected(Phase.BUSY, beat=a_beat(0)), [120, 300]),
-        (projected(Phase.STARTING, fold=a_fold(-9), process=ProcessMemory(pid=1, begun=stamp(0))), [600, 900]),
+        (projected(Phase.STARTING, fold=a_story(-9), process=ProcessMemory(pid=1, begun=stamp(0))), [600, 900]),
         (OVERDUE, [360]),
-        (replace(QUIET, fold=a_fold(quarantined_count=1), quarantined_at=moment(0)), [900]),
+        (replace(QUIET, fold=a_story(quarantined_count=1), quarantined_at=moment(0)), [900]),
         (replace(QUIET, stream_note=StreamNote(StreamChange.TRUNCATED, moment(0), 0)), [3600]),
         (replace(QUIET, backlog_bytes=1, backlog_since=moment(0)), [60]),
-        (replace(QUIET, fold=a_fold(3600)), [3595]),
+        (replace(QUIET, fold=a_story(3600)), [3595]),
         (replace(QUIET, process=ProcessMemory(settles_at=moment(10))), [10]),
         (replace(QUIET, projection=a_projection(Phase.COMPLETE, holds_until=moment(2))), [2]),
         (replace(QUIET, artifacts=Artifacts(approval=Artifact(Presence.SETTLING, since=moment(0)))), [2]),

@@ -1,9 +1,11 @@
 """The registry of reasons is complete, and what it tells people can be acted on."""
 
+import pkgutil
 import re
 
 import pytest
 
+import opsctl.commands
 from opsd.core.findings import RULES
 from opsd.model.health import Severity
 from opsd.model.reasons import REASONS, ReasonEntry, registry_of
@@ -58,6 +60,13 @@ def test_every_reason_says_what_it_means_and_what_to_do(entry: ReasonEntry) -> N
         assert sentence.endswith(".")
     assert entry.code not in entry.says, "a code does not explain itself"
     assert entry.severity is not Severity.CRITICAL or re.search(r"`[^`]+`|Make room|Check", entry.next_step)
+
+
+def test_every_command_that_a_next_step_names_exists() -> None:
+    commands = {module.name for module in pkgutil.iter_modules(opsctl.commands.__path__)}
+    named = {word for entry in REASONS.values() for word in re.findall(r"opsctl (\w+)", entry.next_step)}
+
+    assert named <= commands
 
 
 def test_a_code_registered_twice_does_not_start() -> None:

@@ -3,7 +3,8 @@
 Which phase is expected to be quiet was decided in `lifecycle`; here it only excuses. Source: loop-core 6, 8.2.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from opsd.core.instants import parse
 from opsd.core.rules.look import Answer, Look, Rule, Span
@@ -26,6 +27,7 @@ _EXCUSED = {
     Phase.LIMITED: "The run waits for a limit with a known end, so silence is normal.",
     Phase.PAUSED: "The run is paused, so silence is normal.",
 }
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _FRESH = "It is younger than the threshold."
 
 
@@ -52,12 +54,10 @@ def silence(look: Look) -> Span | str:
     if since is None:
         return "The log has no event whose time can be read."
     limits = look.thresholds
-    return Span(
+    return _span(
         since,
-        (
-            since + timedelta(seconds=max(patience_s, limits.degraded_ingest_lag_seconds)),
-            since + timedelta(seconds=max(patience_s, limits.critical_ingest_lag_seconds)),
-        ),
+        max(patience_s, limits.degraded_ingest_lag_seconds),
+        max(patience_s, limits.critical_ingest_lag_seconds),
     )
 
 
@@ -104,13 +104,7 @@ def beat_age(look: Look) -> Span | str:
     if beat.pid is not None and look.run.process.pid not in (None, beat.pid):
         return "The last beat is another process's; the active run's has not beaten yet."
     limits = look.thresholds
-    return Span(
-        beat.at,
-        (
-            beat.at + timedelta(seconds=limits.degraded_heartbeat_lag_seconds),
-            beat.at + timedelta(seconds=limits.critical_heartbeat_lag_seconds),
-        ),
-    )
+    return _span(beat.at, limits.degraded_heartbeat_lag_seconds, limits.critical_heartbeat_lag_seconds)
 
 
 def heartbeat_stale(look: Look) -> Answer:
@@ -144,7 +138,7 @@ def overrun(look: Look) -> Span | str:
     limit_s = config.timeouts.limit_s(facts.role) if config is not None else 0
     if not limit_s:
         return "The role has no time limit."
-    return Span(facts.activity_since, (facts.activity_since + timedelta(seconds=limit_s + OVERDUE_GRACE_S),))
+    return _span(facts.activity_since, limit_s + OVERDUE_GRACE_S)
 
 
 def role_overdue(look: Look) -> Answer:
@@ -175,7 +169,7 @@ def future(look: Look) -> Span | str:
         newest = beat.at
     if newest is None:
         return "Neither an event nor a beat names a time."
-    return Span(newest, (newest - timedelta(seconds=FUTURE_TOLERANCE_S),))
+    return _span(newest, -FUTURE_TOLERANCE_S)
 
 
 def clock_stepped(look: Look) -> Answer:
@@ -189,8 +183,21 @@ def clock_stepped(look: Look) -> Answer:
     return Finding("clock_stepped", Severity.INFO, None, f"The newest event or beat is of {text}, in the future.", text)
 
 
-def _text(instant: object) -> str:
-    return format(instant, "%Y-%m-%dT%H:%M:%SZ")
+def _span(since: datetime, *turns_s: int) -> Span:
+    try:
+        return Span(since, tuple([since + _seconds(turn_s) for turn_s in turns_s]))
+    except OverflowError:  # logs and configurations are other people's: a moment that no calendar has never comes
+        return Span(since, (_NEVER,) * len(turns_s))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(count: int) -> timedelta:
+    """Kept, since each pass asks for several, and they are the thresholds and time limits in use."""
+    return timedelta(seconds=count)
+
+
+def _text(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
 
 
 RULES = (

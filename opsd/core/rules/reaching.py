@@ -187,9 +187,12 @@ def backlog(look: Look) -> Answer:
 def file_unreadable(look: Look) -> Answer:
     """Small files that cannot be read; one finding names them all."""
     files: tuple[Artifact[object], ...] = every_file(look.run.artifacts)
-    bad = [(name, file) for name, file in zip(FILES, files, strict=True) if file.presence is Presence.UNREADABLE]
-    if not bad:
+    for file in files:
+        if file.presence is Presence.UNREADABLE:
+            break
+    else:
         return "Every small file that is there can be read."
+    bad = [(name, file) for name, file in zip(FILES, files, strict=True) if file.presence is Presence.UNREADABLE]
     begun = [file.since for _, file in bad if file.since is not None]
     return Finding(
         "file_unreadable",
