@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _help(given)
 
 
-def _help(given: Sequence[str]) -> int:
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and what they do; what each of them takes, its own parser knows."""
     parser = argparse.ArgumentParser(
         prog="opsd",
         description="The operations manager for Superloop loop runs.",
@@ -44,12 +45,12 @@ def _help(given: Sequence[str]) -> int:
     commands.add_parser("sim", help="play a fleet of simulated runs")
     commands.add_parser("demo", help="a simulated fleet, supervised live for a minute")
     commands.add_parser("version", help="print the version")
-    parser.parse_args(given)  # ends the process: with help, or saying what is wrong
-    return ExitCode.USAGE
+    return parser
 
 
-def _run(given: Sequence[str]) -> int:
-    from opsd import environ, settings
+def run_parser() -> argparse.ArgumentParser:
+    """`opsd run`: a flag for every setting, and the file in which they may stand."""
+    from opsd import settings
 
     parser = argparse.ArgumentParser(
         prog="opsd run",
@@ -63,7 +64,26 @@ def _run(given: Sequence[str]) -> int:
     for name, says, is_switch in settings.flags():
         action: dict[str, object] = {"action": argparse.BooleanOptionalAction} if is_switch else {"metavar": "VALUE"}
         parser.add_argument(settings.flag(name), dest=name, help=says.replace("%", "%%"), **action)  # type: ignore[arg-type]  # two forms of one call
-    flags = vars(parser.parse_args(given))
+    return parser
+
+
+def sim_parser() -> argparse.ArgumentParser:
+    from opsd.sim import cli
+
+    parser = argparse.ArgumentParser(prog="opsd sim", description="Play a fleet of simulated runs.")
+    cli.add_arguments(parser)
+    return parser
+
+
+def _help(given: Sequence[str]) -> int:
+    build_parser().parse_args(given)  # ends the process: with help, or saying what is wrong
+    return ExitCode.USAGE
+
+
+def _run(given: Sequence[str]) -> int:
+    from opsd import environ, settings
+
+    flags = vars(run_parser().parse_args(given))
     config = flags.pop("config", None)
     variables = environ.variables()
 
@@ -86,9 +106,7 @@ def _run(given: Sequence[str]) -> int:
 def _sim(given: Sequence[str]) -> int:
     from opsd.sim import cli
 
-    parser = argparse.ArgumentParser(prog="opsd sim", description="Play a fleet of simulated runs.")
-    cli.add_arguments(parser)
-    return cli.run(parser.parse_args(given))
+    return cli.run(sim_parser().parse_args(given))
 
 
 def _demo(given: Sequence[str]) -> int:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from docs.generate.markdown import code, page, table
 from opsctl.arguments import build_parser
 from opsctl.exits import SAYS
+from opsd.__main__ import build_parser as opsd_parser
+from opsd.__main__ import sim_parser
+from opsd.exits import ExitCode
 
 _OPSCTL = """
 `opsctl` asks a running opsd over its control socket. Data goes to stdout, notes to stderr. `-o json` is the daemon's
@@ -17,10 +20,23 @@ from runs is defused before it reaches a terminal.
 """
 
 
+_OPSD = """
+`opsd run` stays in the foreground and logs to stderr. It takes a flag for every [setting](settings.md), and `--config`
+for a file of them; `opsd --repo HOME` is short for `opsd run --repo HOME`. SIGTERM and Ctrl-C stop it, SIGHUP makes it
+read its settings again.
+"""
+
+
 def render() -> str:
     return page(
         "Commands",
-        "`opsctl/arguments.py` and `opsctl/exits.py`",
+        "`opsd/__main__.py`, `opsd/exits.py`, `opsctl/arguments.py` and `opsctl/exits.py`",
+        "## opsd",
+        _OPSD,
+        table(("command", "what it does"), _overview(opsd_parser())),
+        *_command(sim_parser(), known=frozenset()),
+        "### opsd: exit codes",
+        _exit_codes({each.value: each.says for each in ExitCode}),
         "## opsctl",
         _OPSCTL,
         *_program(build_parser()),
@@ -38,6 +54,13 @@ def _program(parser: argparse.ArgumentParser) -> Iterator[str]:
     known = {option for action in general for option in action.option_strings}
     for command in _commands(parser):
         yield from _command(command, known)
+
+
+def _overview(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._get_subactions():
+                yield code(f"{parser.prog} {choice.dest}"), choice.help or ""
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
@@ -80,10 +103,11 @@ def _name(action: argparse.Action) -> str:
 
 
 def _row(action: argparse.Action) -> tuple[str, str]:
-    name = "" if action.choices else _name(action)
+    listed = bool(action.choices) and action.metavar is None
+    name = "" if listed else _name(action)
     shown = [f"{option} {name}".strip() for option in action.option_strings] or [_name(action)]
     says = (action.help or "") % vars(action)
-    if action.choices:
+    if listed and action.choices:
         says += f"; one of {', '.join(map(str, action.choices))}"
     return ", ".join(map(code, shown)), says
 

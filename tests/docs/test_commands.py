@@ -9,10 +9,17 @@ import pytest
 
 from opsctl.arguments import build_parser
 from opsctl.words import checked
+from opsd.__main__ import build_parser as opsd_parser
+from opsd.__main__ import run_parser, sim_parser
 from opsd.model.reasons import REASONS
 from tests.docs.prose import ALL_PAGES, code_spans, name_of, quoted_commands, text_of
 
-PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {"opsctl": build_parser}
+PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {
+    "opsctl": build_parser,
+    "opsd run": run_parser,
+    "opsd sim": sim_parser,
+    "opsd": opsd_parser,
+}
 _ENDS_A_COMMAND = re.compile(r"[|&;<>()]+\Z")
 
 
@@ -32,6 +39,14 @@ def commands_in(line: str) -> Iterator[list[str]]:
         words = []
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """As the program would. Raises SystemExit as its parser does."""
+    if words[0] == "opsd" and words[1].startswith("-"):
+        words = ["opsd", "run", *words[1:]]
+    program = " ".join(words[:2]) if " ".join(words[:2]) in PARSERS else words[0]
+    return PARSERS[program]().parse_args(words[len(program.split()) :])
+
+
 def told_commands() -> dict[str, str]:
     """Command lines of ours, and where each is told first."""
     told: dict[str, str] = {}
@@ -47,11 +62,11 @@ def told_commands() -> dict[str, str]:
 
 @pytest.mark.parametrize(("line", "where"), told_commands().items(), ids=told_commands())
 def test_the_parser_takes_it(line: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for program, *words in commands_in(line):
-        if words == ["--version"]:
+    for words in commands_in(line):
+        if words[1:] == ["--version"] or "--help" in words:
             continue
         try:
-            args = PARSERS[program]().parse_args(words)
+            args = parse(words)
         except SystemExit:
             pytest.fail(f"{where} tells to type `{line}`, and: {capsys.readouterr().err.splitlines()[0]}")
         for word in getattr(args, "words", None) or ():
@@ -61,7 +76,8 @@ def test_the_parser_takes_it(line: str, where: str, capsys: pytest.CaptureFixtur
 def test_the_pages_tell_enough_commands_for_this_to_mean_something() -> None:
     programs = [words[1] for line in told_commands() for words in commands_in(line)]
 
-    assert {"status", "explain", "events", "logs", "runs", "escalations", "wait", "watch", "verify"} <= set(programs)
+    assert {"status", "explain", "events", "logs", "runs", "escalations", "wait", "watch"} <= set(programs)
+    assert {"verify", "reconcile", "version", "run", "demo"} <= set(programs)
 
 
 def test_lines_of_shell_are_taken_apart_into_our_commands() -> None:
