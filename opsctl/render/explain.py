@@ -66,7 +66,7 @@ def _measure(step: FindingStep, of: Explanation) -> str:
     """What was measured against which limits, and when the verdict turns next."""
     if step.observed_s is None:
         return ""
-    limits = ", ".join(duration(limit) for limit in step.limits_s)
+    limits = ", ".join(duration(limit) for limit in step.limits_s if limit > 0)
     said = f" [{duration(step.observed_s)} of {limits}" if limits else f" [{duration(step.observed_s)}"
     if step.next_turn is not None:
         said += f", turns in {duration((step.next_turn - of.at).total_seconds())}"

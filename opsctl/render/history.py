@@ -11,7 +11,7 @@ from opsctl.render.words import moment, since
 from opsd.model.runtime import Aware
 from opsd.protocol import EscalationPage, RunHistory, RunItem, VerificationReport
 
-_STYLE_OF_SEVERITY = {"degraded": "warn", "critical": "bad", "high": "bad"}
+_STYLE_OF_SEVERITY = {"warning": "warn", "degraded": "warn", "critical": "bad"}
 _GOOD_ENDINGS = frozenset({"complete", "running", "awaiting_approval"})
 
 

@@ -60,7 +60,7 @@ async def explain(services: Services, call: Call[NoQuery, None]) -> Explanation:
 
 
 async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage:
-    run, query = known_run(services, call.loop_id), call.query
+    query = call.query
     if query.tail is not None and query.offset is not None:
         raise ApiError(
             ErrorCode.BAD_REQUEST,
@@ -69,17 +69,19 @@ async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage
         )
     return await _held_back(
         services,
-        lambda: services.queries.events(run, query),
+        call.loop_id,
+        lambda run: services.queries.events(run, query),
         lambda page: bool(page.items) or page.restarted or page.next_offset != query.offset,
         query.wait,
     )
 
 
 async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
-    run, query = known_run(services, call.loop_id), call.query
+    query = call.query
     return await _held_back(
         services,
-        lambda: services.queries.logs(run, query),
+        call.loop_id,
+        lambda run: services.queries.logs(run, query),
         lambda page: bool(page.text) or page.next_offset != query.offset,
         query.wait,
     )
@@ -175,15 +177,23 @@ async def _from_files(services: Services, ask: Callable[[], R]) -> R:
         ) from error
 
 
-async def _held_back(services: Services, ask: Callable[[], P], has_news: Callable[[P], bool], wait_s: float) -> P:
+async def _held_back(
+    services: Services, loop_id: str, ask: Callable[[Run], P], has_news: Callable[[P], bool], wait_s: float
+) -> P:
     """The answer as soon as it has news, at the latest after `wait_s` seconds, at once when the daemon stops.
 
     Looking again is what makes it gapless: the position lies in the file, so nothing depends on hearing of a change.
+    Each look is about the run as it is by then, since a pass may have found the file to be another one.
     """
-    page = await _from_files(services, ask)
+
+    async def look() -> P:
+        run = known_run(services, loop_id)
+        return await _from_files(services, lambda: ask(run))
+
+    page = await look()
     with anyio.move_on_after(wait_s):
         while not has_news(page) and not services.stopping.is_set():
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await services.stopping.wait()
-            page = await _from_files(services, ask)
+            page = await look()
     return page
