@@ -15,6 +15,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Fixed by the kernel for the first PID namespace of the machine; every other namespace has another number.
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _KERNEL_THREAD = 0x00200000
+_STAT_BYTES = 4096
 
 
 def boot_id() -> str:
@@ -71,9 +72,12 @@ class ProcFs:
 
     def _stat(self, pid: int) -> tuple[str, int, int]:
         """(state, flags, start in clock ticks since boot) of `/proc/<pid>/stat`."""
-        with open(f"{self._proc}/{pid}/stat", "rb") as file:
+        fd = os.open(f"{self._proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
             # The command name comes second, in brackets, and may itself hold brackets and blanks.
-            fields = file.read().rpartition(b")")[2].split()
+            fields = os.read(fd, _STAT_BYTES).rpartition(b")")[2].split()
+        finally:
+            os.close(fd)
         return fields[0].decode("ascii"), int(fields[6]), int(fields[19])
 
     def _is_nested(self, pid: int, started_ticks: int) -> bool:

@@ -5,10 +5,13 @@ Where `now` comes from is the shell's business.
 
 import re
 from datetime import datetime
+from functools import lru_cache
 
 _SPELLING = re.compile(r"(?!19[0-6])(?!1[0-8])(?!0)[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
+# The same few stamps are asked about in every pass over a loop, until it writes new ones.
+@lru_cache(maxsize=8192)
 def parse(text: str | None) -> datetime | None:
     """The moment that `text` names, or None where it is not exactly `YYYY-MM-DDTHH:MM:SSZ` of 1970 or later.
 
@@ -22,6 +25,7 @@ def parse(text: str | None) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=64)
 def whole(now: datetime) -> datetime:
     """`now` without its fraction of a second, as documents carry it."""
     return now.replace(microsecond=0)

@@ -22,7 +22,7 @@ from opsd.model.runtime import (
     RuntimeState,
     SummaryEntry,
 )
-from opsd.ports import Files
+from opsd.ports import Files, FileStat
 from opsd.transports.lenient import decode_object
 from opsd.transports.small import SmallFile
 
@@ -67,17 +67,18 @@ class LoopFiles:
         self.rate_limit = SmallFile(f"{folder}/rate-limit.json", lambda data: decode_object(data, RateLimit))
         self.recovery = SmallFile(f"{folder}/escalation.json", lambda data: decode_object(data, RecoveryRequest))
 
-    def look(self, files: Files, now: datetime, settle_s: float) -> Artifacts:
+    def look(self, files: Files, now: datetime, settle_s: float, folder: FileStat | None = None) -> Artifacts:
+        """`folder` is the stat of the loop's folder, taken before; without it absent files are asked for again."""
         checkout = self._checkout
         return Artifacts(
             state=checkout.state.look(files, now, settle_s),
             active_run=checkout.active_run.look(files, now, settle_s),
-            summary=self.summary.look(files, now, settle_s),
-            approval=self.approval.look(files, now, settle_s),
-            heartbeat=self.heartbeat.look(files, now, settle_s),
+            summary=self.summary.look(files, now, settle_s, folder=folder),
+            approval=self.approval.look(files, now, settle_s, folder=folder),
+            heartbeat=self.heartbeat.look(files, now, settle_s, folder=folder),
             config=self._own(checkout.config.look(files, now, settle_s)),
-            rate_limit=self.rate_limit.look(files, now, settle_s),
-            recovery=self.recovery.look(files, now, settle_s),
+            rate_limit=self.rate_limit.look(files, now, settle_s, folder=folder),
+            recovery=self.recovery.look(files, now, settle_s, folder=folder),
         )
 
     def _own(self, config: Artifact[dict[str, LoopConfig]]) -> Artifact[LoopConfig]:

@@ -5,10 +5,11 @@ is read in its own file. What an observation means is judged in `opsd.core`.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from opsd.core import instants
+from opsd.model.cursor import Stream
 from opsd.model.ids import LoopId, loop_id_fault
 from opsd.model.observation import (
     Artifact,
@@ -28,6 +29,7 @@ from opsd.transports.rolelogs import newest_output_at
 from opsd.transports.tail import STANDARD_LIMITS, Limits, LogTail
 
 SETTLE_S = 2.0
+OUTPUT_EVERY = timedelta(seconds=5)
 
 
 class LocalTransport:
@@ -72,7 +74,7 @@ class LocalTransport:
 class _Loop:
     """One loop, and what is remembered of its files between looks."""
 
-    __slots__ = ("_confined", "_files", "_ref", "_tail", "folder", "log")
+    __slots__ = ("_confined", "_confined_log", "_files", "_output_at", "_output_due", "_ref", "_tail", "folder", "log")
 
     def __init__(self, ref: LoopRef, checkout: CheckoutFiles, limits: Limits) -> None:
         self._ref = ref
@@ -80,22 +82,29 @@ class _Loop:
         self.log = f"{self.folder}/events.jsonl"
         self._files = LoopFiles(self.folder, ref.loop_id, checkout)
         self._tail = LogTail(limits)
-        self._confined: tuple[FileStat | None, FileStat | None] | None = None
+        # Resolving links is dear: it is done again only when folder or log have become other ones.
+        self._confined: FileStat | None = None
+        self._confined_log: tuple[int, int] | None = None
+        self._output_at: datetime | None = None
+        self._output_due: datetime | None = None
 
     def look(self, files: Files, processes: Processes, ask: Ask, now: datetime, settle_s: float) -> Observation:
         """The log is read last: a run that ends logs so before it puts away its state and its process, so an end seen
         in those is never without its events."""
-        if problem := self._leads_out(files):
-            return Unreachable(now, UnreachableCause.ARTIFACTS_UNREADABLE, "snapshot_unavailable", problem)
-        artifacts = self._files.look(files, now, settle_s)
+        folder = files.stat(self.folder)
+        if not self._is_confined(files, folder):
+            return self._outside(self.folder, now)
+        artifacts = self._files.look(files, now, settle_s, folder)
         process = self._process(processes, artifacts.active_run)
-        output_at = self._last_output_at(files, artifacts)
+        output_at = self._last_output_at(files, artifacts, now)
         try:
             batch = self._tail.look(files, self.log, ask.cursor, now, from_start=ask.from_start)
         except FileNotFoundError:
             return self._without_log(ask, artifacts, process, now)
         except OSError as error:
             return _unreadable(self.log, error.strerror or str(error), now)
+        if not self._is_confined_log(files, batch.stream):
+            return self._outside(self.log, now)
         return Seen(
             at=now,
             events=batch.events,
@@ -142,25 +151,35 @@ class _Loop:
             return ProcessSighting.UNKNOWN
         return processes.sighting(run.pid, instants.parse(run.updated_at))
 
-    def _last_output_at(self, files: Files, artifacts: Artifacts) -> datetime | None:
+    def _last_output_at(self, files: Files, artifacts: Artifacts, now: datetime) -> datetime | None:
+        """Looked for every few seconds only: it matters when a run has been silent for much longer than that."""
         state = artifacts.state.value
         if state is None or not state.active or state.current_loop_id != self._ref.loop_id or not state.iteration:
             return None
-        return newest_output_at(files, self.folder, state.iteration)
+        if self._output_due is None or not self._output_due - OUTPUT_EVERY <= now < self._output_due:
+            self._output_at = newest_output_at(files, self.folder, state.iteration)
+            self._output_due = now + OUTPUT_EVERY
+        return self._output_at
 
-    def _leads_out(self, files: Files) -> str | None:
-        """Why the folder or the log must not be followed: links may not lead out of the checkout.
+    def _is_confined(self, files: Files, folder: FileStat | None) -> bool:
+        """Links may not lead out of the checkout: neither the folder, nor the log in it."""
+        identity = _identity(folder)
+        if identity != self._confined or identity is None:
+            if not is_within(files, self.folder, self._ref.repo_path):
+                return False
+            self._confined = identity
+        return True
 
-        Resolving links is dear, so it is done again only when folder or log have become other ones.
-        """
-        found = (_identity(files.stat(self.folder)), _identity(files.stat(self.log)))
-        if found == self._confined:
-            return None
-        for path in (self.folder, self.log):
-            if not is_within(files, path, self._ref.repo_path):
-                return f"{path} leads out of {self._ref.repo_path} through a link"
-        self._confined = found
-        return None
+    def _is_confined_log(self, files: Files, stream: Stream) -> bool:
+        if (stream.device, stream.inode) != self._confined_log:
+            if not is_within(files, self.log, self._ref.repo_path):
+                return False
+            self._confined_log = (stream.device, stream.inode)
+        return True
+
+    def _outside(self, path: str, now: datetime) -> Unreachable:
+        problem = f"{path} leads out of {self._ref.repo_path} through a link"
+        return Unreachable(now, UnreachableCause.ARTIFACTS_UNREADABLE, "snapshot_unavailable", problem)
 
 
 def _identity(stat: FileStat | None) -> FileStat | None:

@@ -40,18 +40,24 @@ class SmallFile(Generic[T]):
         self._path = path
         self._parse = parse
         self._size_bytes_max = size_bytes_max
-        # The stat that proves the artifact current (None: look again), and the artifact. They change in one step,
-        # because loops of one checkout share its files and may be looked at in several threads.
+        # The stat that proves the artifact current (None: look again), and the artifact: of the file, or of the folder
+        # where there is no file. They change in one step, because loops of one checkout share its files and may be
+        # looked at in several threads.
         self._kept: tuple[FileStat | None, Artifact[T]] = (None, Artifact())
 
-    def look(self, files: Files, now: datetime, settle_s: float) -> Artifact[T]:
-        """What the file says now; one stat where it has not changed. `settle_s` is how long settling may take."""
+    def look(self, files: Files, now: datetime, settle_s: float, *, folder: FileStat | None = None) -> Artifact[T]:
+        """What the file says now; one stat where it has not changed. `settle_s` is how long settling may take.
+
+        A file that was not there still is not as long as its folder's own time stands still: then not even that stat.
+        """
         proof, artifact = self._kept
+        if proof is not None and artifact.presence is Presence.ABSENT and proof == folder:
+            return artifact
         try:
             # The stat comes before the read: a change in between makes the next stat differ.
             stat = files.stat(self._path)
             if stat is None:
-                self._kept = None, Artifact()
+                self._kept = folder if folder is not None and is_clean(folder, now) else None, Artifact()
             elif stat != proof:
                 artifact = self._read(files, stat, artifact, now)
                 self._kept = stat if is_clean(stat, now) else None, artifact

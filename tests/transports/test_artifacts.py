@@ -9,7 +9,7 @@ import pytest
 from opsd.disk import Disk
 from opsd.model.observation import Artifacts
 from opsd.model.runtime import Presence, UsageCheck
-from opsd.transports.artifacts import CheckoutFiles, LoopFiles, read_summary
+from opsd.transports.artifacts import CHECKOUT_FILES, CheckoutFiles, LoopFiles, read_summary
 from tests.transports.trees import LOOP, RUN, Checkout, CountingDisk, aged, real_now
 
 SETTLE_S = 2.0
@@ -23,7 +23,8 @@ class Looker:
         self.loop = LoopFiles(str(checkout.folder), LOOP, self.shared)
 
     def look(self, now: datetime | None = None) -> Artifacts:
-        return self.loop.look(self.files, now or real_now(), SETTLE_S)
+        folder = self.files.stat(str(self.checkout.folder))
+        return self.loop.look(self.files, now or real_now(), SETTLE_S, folder)
 
 
 @pytest.fixture
@@ -218,6 +219,34 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path) -> None:
 
     assert looker.look() == first
     assert len(disk.reads) == 2
+
+
+def test_files_that_are_not_there_are_not_asked_for_until_their_folder_changes(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    aged(checkout.folder)
+    disk = CountingDisk()
+    looker = Looker(checkout, disk)
+    looker.look()
+    asked = disk.stats
+
+    looker.look()
+    again = disk.stats - asked
+    checkout.write("approval.json", {"status": "pending"})
+
+    assert again == 1 + len(CHECKOUT_FILES), "the folder itself, and what lies elsewhere"
+    assert looker.look().approval.value is not None
+
+
+def test_a_file_that_comes_within_the_tick_of_the_last_look_is_noticed(looker: Looker) -> None:
+    """A folder's time that is younger than the clock's tick proves nothing."""
+    looker.checkout.write("heartbeat.v1.json", {"timestamp": RUN})
+    looker.look()
+    before = os.stat(looker.checkout.folder)
+
+    looker.checkout.write("approval.json", {"status": "pending"})
+    os.utime(looker.checkout.folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert looker.look().approval.value is not None
 
 
 def test_a_file_rewritten_within_one_tick_of_the_clock_is_noticed(looker: Looker) -> None:
