@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from opsd.core import wake
 from opsd.core.explain import explain, last_ingest
 from opsd.core.reconcile import Decision, Pass, decide
-from opsd.model.effects import Append
 from opsd.model.health import HealthStatus, Severity
 from opsd.model.ids import TraceId
 from opsd.model.reasons import REASONS
@@ -107,7 +106,7 @@ def test_ids_come_from_evidence_and_never_from_the_pass(history: History) -> Non
 @given(histories, st.lists(st.none() | st.floats(0, 1), max_size=20))
 @example(EVERYTHING, [1.0, 0.5, 0.3, 0.0] * 100)
 @thorough
-def test_a_death_before_or_after_any_row_of_any_pass_adds_no_row_and_loses_none(
+def test_a_death_at_any_effect_of_any_pass_adds_no_row_and_loses_none(
     history: History, deaths: list[float | None]
 ) -> None:
     """The journal after crashes, restarts and the same look again is the journal of a manager that never died.
@@ -121,11 +120,7 @@ def test_a_death_before_or_after_any_row_of_any_pass_adds_no_row_and_loses_none(
 
     def fate(decision: Decision) -> int | None:
         survived = next(left, None)
-        if survived is None or decision.failed:
-            return None
-        rows = sum(isinstance(effect, Append) for effect in decision.effects)
-        ends: list[int] = [*range(rows + 1), len(decision.effects)]
-        return ends[int(survived * (len(ends) - 1))]
+        return None if survived is None or decision.failed else round(survived * len(decision.effects))
 
     assert lived(known, fate=fate).told == lived(known).told
 
