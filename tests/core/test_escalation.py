@@ -20,7 +20,7 @@ from opsd.model.runtime import RecoveryRequest
 from opsd.model.thresholds import Thresholds
 from tests.core.builders import LOOP, RUN_ID, a_run, an_approval, moment, on_file, stamp
 from tests.core.judging import LIMITS, SEEN, a_mark, a_projection, a_story, drifted, failing, projected
-from tests.core.worlds import read_back
+from tests.core.managers import read_back
 
 NEXT_RUN = "2026-11-21T03:00:00Z"
 REFUSED = Ingest(False, "snapshot_unavailable", UnreachableCause.ARTIFACTS_MISSING, "gone.")

@@ -18,7 +18,8 @@ from opsd.model.ids import TraceId
 from opsd.model.reasons import REASONS
 from opsd.model.run import Run
 from tests.core.builders import moment
-from tests.core.worlds import OPERATIONS, RULES, Manager, Operation, World, lives
+from tests.core.managers import RULES, Manager, lives
+from tests.core.worlds import OPERATIONS, Operation, World
 
 PASSES_S = (0, 1, 2, 3, 11, 61, 121, 300, 601, 901, 4000)
 # Much of what can happen needs a run; drawn evenly, most histories would be of loops at rest.
