@@ -63,19 +63,31 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         projection=_projection(state),
         baselined=True,
     )
-    if memory.boot_id == boot_id and _belong_together(stored.cursor, memory):
-        # Where the last sequence stood means something only to a reading that goes on from there.
-        sequence = stored.sequence or (None if state.sequence is UNSET else state.sequence)
-        run = replace(run, cursor=stored.cursor, fold=memory.fold, sequence=sequence)
-        run = replace(run, written=restored_marks(run, now))
+    cursor = _cursor(stored.cursor, memory) if memory.boot_id == boot_id else None
+    if cursor is not None:
+        # Where the last sequence stood means something only to a reading that goes on from there. The state document's
+        # own is of the fold's very pass; a crash may have left the other document one pass ahead.
+        sequence = stored.sequence if state.sequence is UNSET else state.sequence
+        run = replace(run, cursor=cursor, fold=memory.fold, sequence=sequence)
+        if _is_complete(stored):
+            run = replace(run, written=restored_marks(run, now))
     return run
 
 
-def _belong_together(cursor: Cursor | None, memory: Memory) -> bool:
-    """Whether the fold covers all that the cursor has passed; events that it covers beyond are skipped when re-read."""
-    if cursor is None or cursor.stream is None:
-        return False
-    return cursor.stream.epoch == memory.fold.epoch and memory.fold.line >= cursor.event_line_offset
+def _cursor(on_file: Cursor | None, memory: Memory) -> Cursor | None:
+    """Where to read on: where the fold stands, which `cursor.json` may lag behind. None is from the log's start.
+
+    A cursor that an operator removed, or that another manager wrote, asks for a replay.
+    """
+    if on_file is None or on_file.stream is None or memory.stream is None:
+        return None
+    line = memory.fold.line
+    return replace(on_file, event_line_offset=line, event_line_count=line, stream=memory.stream)
+
+
+def _is_complete(stored: StoredLoop) -> bool:
+    """Whether every document that a pass writes is there and was readable; otherwise the first pass writes them all."""
+    return not stored.faults and None not in (stored.health, stored.sequence, stored.transport_health)
 
 
 def _projection(state: StateDocument) -> Projection:

@@ -73,7 +73,7 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
     picture = picture_of(run)
     sample = telemetry.every_pass or sample_due(run, telemetry.interval_s, now)
     changed = picture != old.state_digest
-    cursor_due = ingest.ok and (sample or _cursor_due(run, old, now))
+    cursor_due = ingest.ok and (sample or _cursor_due(before, run, now))
     if not (changed or sample or cursor_due):
         return Writing((), old, changed=False)
 
@@ -126,8 +126,14 @@ def sample_due(run: Run, interval_s: float, now: datetime) -> bool:
     return last is None or now >= last + timedelta(seconds=interval_s)
 
 
-def _cursor_due(run: Run, old: Written, now: datetime) -> bool:
-    """Whether `cursor.json` must move now. It may lag while a loop runs: lines read twice change nothing."""
+def _cursor_due(before: Run, run: Run, now: datetime) -> bool:
+    """Whether `cursor.json` must move now. It may lag while a loop runs: lines read twice change nothing.
+
+    Not behind a log that was cut or replaced, though: that would seem to be found so again after a restart.
+    """
+    old = before.written
+    if run.fold.epoch != before.fold.epoch:
+        return True
     if run.cursor_line == old.cursor_line:
         return False
     return not _is_running(run) or old.cursor_at is None or now >= old.cursor_at + CURSOR_LAG
@@ -235,6 +241,7 @@ def state_document(run: Run, telemetry: Telemetry, now: datetime) -> StateDocume
             stream_note=run.stream_note,
             quarantined_at=run.quarantined_at,
             baseline=run.baseline,
+            stream=run.cursor.stream if run.cursor else None,
             boot_id=telemetry.boot_id,
         ),
         phase=projection.phase,

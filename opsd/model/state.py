@@ -5,6 +5,7 @@
 
 import msgspec
 
+from opsd.model.cursor import Stream
 from opsd.model.envelopes import LoopRunEvent
 from opsd.model.health import Ages, HealthDocument
 from opsd.model.heartbeat import Beat
@@ -77,6 +78,8 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
     stream_note: StreamNote | None = None
     quarantined_at: Aware | None = None
     baseline: tuple[str, ...] = ()
+    stream: Stream | None = None
+    """Where `fold` stands in which log, to the byte: `cursor.json` may lag behind a running loop."""
     boot_id: str = ""
     """The boot of the host in which this was written: documents are not flushed, so a power cut may garble them."""
 
