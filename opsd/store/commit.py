@@ -92,6 +92,9 @@ class Committer:
         self._layout = layout
         self._files = files
         self._appender = appender
+        # Journals whose names are known to be flushed: a process that was killed may have made files and not come to
+        # flush the folders above them.
+        self._lasting: set[str] = set()
 
     def commit(self, batch: Sequence[LoopCommit], now: datetime) -> Committed:
         """Each loop at most once per batch. Never raises OSError: a loop that cannot be written is in `failures`."""
@@ -127,11 +130,12 @@ class Committer:
             path = each.appended.path
             try:
                 self._files.sync(path)
-                if each.appended.size_before == 0:
+                if each.appended.size_before == 0 or path not in self._lasting:
                     for folder in self._layout.folders_above(path):
                         if folder not in flushed:
                             self._files.sync(folder)
                             flushed.add(folder)
+                    self._lasting.add(path)
             except OSError as error:
                 self._take_back(each.appended)
                 each.part.failure = path, error
