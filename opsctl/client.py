@@ -15,8 +15,8 @@ from opsctl.errors import LostError, RefusedError, UnreachedError
 from opsctl.exits import Exit
 
 ANSWER_LIMIT_S = 10.0
-# The feed says something at least every 15 s; three times that is silence.
-QUIET_LIMIT_S = 45.0
+# The feed says something at least every 10 s; three times that is silence.
+QUIET_LIMIT_S = 30.0
 _HEAD_BYTES_MAX = 65_536
 # A socket's name in the kernel; longer paths are reached by way of their folder.
 _PATH_BYTES_MAX = 107
@@ -148,6 +148,10 @@ def _refused(status: int, body: bytes) -> RefusedError | LostError:
         error = json.loads(body)["error"]
         return RefusedError(status, error["code"], error["message"])
     except (ValueError, KeyError, TypeError):
+        if status == 503:  # said before opsd itself is asked
+            return RefusedError(
+                status, "unavailable", "opsd has as many connections as it takes; try again in a moment"
+            )
         return LostError(f"the answer has status {status} and is none of opsd's; is it another program's socket?")
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import anyio
 import anyio.abc
 import anyio.lowlevel
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
@@ -21,15 +22,19 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.gate import PEER_EXTENSION
 from opsd.api.peer import peer_of
 
-HEAD_BYTES_MAX = 32_768
-HEAD_LIMIT_S = 10.0
 GRACE_S = 3
 
-_HEAD_TOO_LARGE = ApiError(
-    ErrorCode.HEADERS_TOO_LARGE,
-    f"the request line and headers have more than {HEAD_BYTES_MAX} bytes; no request here needs that many",
-    limit_bytes=str(HEAD_BYTES_MAX),
-)
+
+class Limits(msgspec.Struct, frozen=True):
+    """What clients may hold of us: how many connections, and how much and how long a request's head may be."""
+
+    connections: int = 512
+    head_bytes: int = 32_768
+    head_s: float = 10.0
+
+
+STANDARD_LIMITS = Limits()
+
 _NOT_HTTP = ApiError(ErrorCode.BAD_REQUEST, "this is not HTTP/1.1; try curl --unix-socket SOCKET http://opsd/v1/fleet")
 
 
@@ -40,6 +45,7 @@ class PeerProtocol(HttpToolsProtocol):
     a request without identity is refused, so a change there shuts the door rather than opening it.
     """
 
+    limits = STANDARD_LIMITS
     _head_bytes = 0
     _head_limit: asyncio.TimerHandle | None = None
 
@@ -63,8 +69,8 @@ class PeerProtocol(HttpToolsProtocol):
         if self._head_limit is not None:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_limit is not None and self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse(431, _HEAD_TOO_LARGE)
+        if self._head_limit is not None and self._head_bytes > self.limits.head_bytes:
+            self._refuse(431, _head_too_large(self.limits.head_bytes))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -80,7 +86,7 @@ class PeerProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         if self._head_limit is None:
             self._head_bytes = 0
-            self._head_limit = self.loop.call_later(HEAD_LIMIT_S, self.transport.abort)
+            self._head_limit = self.loop.call_later(self.limits.head_s, self.transport.abort)
 
     def _head_arrived(self) -> None:
         if self._head_limit is not None:
@@ -93,6 +99,14 @@ class PeerProtocol(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} \r\ncontent-type: {replies.JSON}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
+
+
+def _head_too_large(limit_bytes: int) -> ApiError:
+    return ApiError(
+        ErrorCode.HEADERS_TOO_LARGE,
+        f"the request line and headers have more than {limit_bytes} bytes; no request here needs that many",
+        limit_bytes=str(limit_bytes),
+    )
 
 
 class _Embedded(uvicorn.Server):
@@ -131,7 +145,11 @@ class _Embedded(uvicorn.Server):
 
 
 async def serve(
-    sock: socket.socket, app: Starlette, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    sock: socket.socket,
+    app: Starlette,
+    *,
+    limits: Limits = STANDARD_LIMITS,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; then stop listening, let requests finish for up to `GRACE_S` seconds, and end.
 
@@ -139,7 +157,8 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
-        http=PeerProtocol,
+        http=type("BoundedProtocol", (PeerProtocol,), {"limits": limits}),
+        limit_concurrency=limits.connections,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,7 @@ import structlog.testing
 
 from opsd.api.gate import Gate
 from opsd.api.peer import Access, Peer, peer_of
-from opsd.api.server import HEAD_BYTES_MAX
+from opsd.api.server import STANDARD_LIMITS, Limits
 from opsd.protocol import VersionReply
 from tests.api.wire import answer_in, ask, eventually, exchange
 from tests.api.world import World, a_world, open_folder
@@ -166,8 +167,39 @@ async def test_headers_without_end_are_cut_off(tmp_path: Path, head: bytes) -> N
             received = await exchange(world.path, head)
 
         assert await is_alive(world)
-    assert len(head) > HEAD_BYTES_MAX
+    assert len(head) > STANDARD_LIMITS.head_bytes
     assert answer_in(received).error()[:2] == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/fleet HTTP/1.1\r\nhost: "])
+async def test_a_client_that_never_comes_to_the_point_is_hung_up_on(tmp_path: Path, sent: bytes) -> None:
+    """It would hold its place for ever."""
+    async with a_world(tmp_path, limits=Limits(head_s=0.05)) as world:
+        with anyio.fail_after(10):
+            async with await anyio.connect_unix(world.path) as stream:
+                if sent:
+                    await stream.send(sent)
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await stream.receive()
+
+        assert await is_alive(world)
+
+
+async def test_connections_are_bounded_and_given_back(tmp_path: Path) -> None:
+    async with a_world(tmp_path, limits=Limits(connections=4)) as world:
+        async with AsyncExitStack() as held:
+            for _ in range(4):
+                await held.enter_async_context(await anyio.connect_unix(world.path))
+            full = await ask(world.path, "/v1/version")
+        with anyio.fail_after(10):
+            while not await is_served(world):
+                pass
+
+    assert full.status == 503
+
+
+async def is_served(world: World) -> bool:
+    return (await world.get("/v1/version")).status == 200
 
 
 async def test_a_client_that_leaves_halfway_is_forgotten(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from opsd.api.peer import Access
+from opsd.api.server import STANDARD_LIMITS, Limits
 from opsd.clock import SystemClock
 from opsd.model.health import Severity
 from opsd.model.ids import LoopId
@@ -66,7 +67,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def a_world(folder: Path, access: Access | None = None) -> AsyncIterator[World]:
+async def a_world(folder: Path, access: Access | None = None, limits: Limits = STANDARD_LIMITS) -> AsyncIterator[World]:
     made = World(folder)
-    async with serving(made.path, made.fleet, made.queries, access):
+    async with serving(made.path, made.fleet, made.queries, access, limits):
         yield made

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from opsd.api.app import build_app
 from opsd.api.peer import Access
-from opsd.api.server import serve
+from opsd.api.server import STANDARD_LIMITS, Limits, serve
 from opsd.clock import SystemClock
 from tests.doubles.fleet import StandInFleet, StandInQueries
 
@@ -39,7 +39,11 @@ def bound(path: str, mode: int = 0o600) -> socket.socket:
 
 @asynccontextmanager
 async def serving(
-    path: str, fleet: StandInFleet, queries: StandInQueries | None = None, access: Access | None = None
+    path: str,
+    fleet: StandInFleet,
+    queries: StandInQueries | None = None,
+    access: Access | None = None,
+    limits: Limits = STANDARD_LIMITS,
 ) -> AsyncIterator[None]:
     """While inside, the daemon answers; on the way out it stops as the real one does: first the feed, then this."""
     app = build_app(
@@ -52,7 +56,7 @@ async def serving(
     mode = 0o600 if access is None else 0o666
     with anyio.fail_after(50):
         async with anyio.create_task_group() as tasks:
-            await tasks.start(partial(serve, bound(path, mode), app))
+            await tasks.start(partial(serve, bound(path, mode), app, limits=limits))
             try:
                 yield
             finally:

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from opsctl.client import Client, loop_path, quoted, target
 from opsctl.clock import monotonic_s
 from opsctl.errors import LostError, OpsctlError, RefusedError, UnreachedError
 from opsctl.exits import Exit
+from opsctl.feed import is_passing, pauses
 
 
 @contextmanager
@@ -100,6 +102,7 @@ def test_a_refusal_carries_its_code_and_its_exit(path: str) -> None:
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"], Exit.DAEMON_ERROR),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"], Exit.DAEMON_ERROR),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe"], Exit.DAEMON_ERROR),
+        ([b"HTTP/1.1 500 Oh\r\n\r\n{}"], Exit.DAEMON_ERROR),
         ([b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>"], Exit.DAEMON_ERROR),
         ([b""], Exit.NO_ANSWER),
         ([b"x" * 100_000], Exit.NO_ANSWER),
@@ -110,6 +113,25 @@ def test_a_broken_answer_is_a_loss_not_a_result(path: str, pieces: list[bytes], 
         Client(path).get("/v1/x")
 
     assert lost.value.exit_code is exit_code
+
+
+def test_a_full_daemon_says_so(path: str) -> None:
+    with (
+        answering(path, of_length(b"Service Unavailable", "503 Service Unavailable")),
+        pytest.raises(RefusedError) as full,
+    ):
+        Client(path).get("/v1/x")
+
+    assert is_passing(full.value)
+
+
+def test_pauses_grow_and_stay_bounded() -> None:
+    """A daemon that comes back is found within two seconds, and not hammered while it is away."""
+    first = list(islice(pauses(), 10))
+
+    assert first[:3] == [0.1, 0.2, 0.4]
+    assert first == sorted(first)
+    assert first[-1] == 2.0
 
 
 @pytest.mark.parametrize("pieces", [[], [b"HTTP/1.1 200 OK\r\n"], [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"]])
