@@ -1,17 +1,15 @@
 """JSON Schemas (2020-12) of our artifacts, exported from the records, so that the two cannot drift apart.
 
-`python -m opsd.store.schemas FOLDER` writes one file for each. Members that a schema does not list are legal: readers
-must ignore them, as we do.
+Members that a schema does not list are legal: readers must ignore them, as we do. Writing them beside the documentation
+is `docs.generate`'s business.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from opsd.disk import Disk
 from opsd.model.effects import Journal
 from opsd.model.envelopes import LoopRunEvent
 from opsd.model.escalation import EscalationRow
@@ -45,14 +43,6 @@ def schemas() -> dict[str, bytes]:
     return {f"{name}.{SCHEMA_VERSION}.json": _schema(name, *what) for name, what in sorted(named.items())}
 
 
-def write_schemas(folder: str) -> None:
-    """All schemas into `folder`, which is made if need be."""
-    disk = Disk()
-    disk.make_dirs(folder)
-    for name, data in schemas().items():
-        disk.replace(f"{folder}/{name}", data, sync=False)
-
-
 def _name(path: str) -> str:
     """`telemetry/reconcile.jsonl` is described by `telemetry-reconcile-row`, `state.json` by `state`."""
     stem, _, suffix = path.rpartition(".")
@@ -69,9 +59,3 @@ def _schema(name: str, title: str, record: type[msgspec.Struct]) -> bytes:
         "$defs": dict(sorted(definitions.items())),
     }
     return json.dumps(schema, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m opsd.store.schemas FOLDER")
-    write_schemas(sys.argv[1])
