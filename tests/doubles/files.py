@@ -40,16 +40,19 @@ class _Folder:
     def __init__(self, inode: int) -> None:
         self.inode = inode
         self.entries: dict[str, _File | _Folder] = {}
+        self.mtime_ns = 0
         # Every state of the folder since its last flush: a crash leaves one of them, since names change in order.
         self.possible: list[dict[str, _File | _Folder]] = [{}]
 
-    def put(self, changes: dict[str, "_File | _Folder | None"]) -> None:
+    def put(self, changes: dict[str, "_File | _Folder | None"], mtime_ns: int) -> None:
+        self.mtime_ns = mtime_ns
         merged = self.entries | changes
         self.entries = {name: node for name, node in merged.items() if node is not None}
         self.possible.append(self.entries)
 
     def after_power_cut(self, luck: Random | None) -> "_Folder":
         survivor = _Folder(self.inode)
+        survivor.mtime_ns = self.mtime_ns
         left = luck.choice(self.possible) if luck is not None else self.possible[0]
         survivor.entries = {name: node.after_power_cut(luck) for name, node in left.items()}
         survivor.possible = [survivor.entries]
@@ -96,7 +99,7 @@ class MemoryFiles:
         folder = self._root
         for name in path.strip("/").split("/"):
             if name not in folder.entries:
-                folder.put({name: _Folder(self._next())})
+                folder.put({name: _Folder(self._next())}, self._stamp())
             node = folder.entries[name]
             if not isinstance(node, _Folder):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
@@ -106,7 +109,7 @@ class MemoryFiles:
         folder, name = self._parent(path)
         new = name not in folder.entries
         if new:
-            folder.put({name: _File(self._next())})
+            folder.put({name: _File(self._next())}, self._stamp())
         file = self._file(path)
         file.data += data
         file.mtime_ns = self._stamp()
@@ -123,8 +126,8 @@ class MemoryFiles:
         file = _File(self._next())
         file.data = data
         file.mtime_ns = self._stamp()
-        folder.put({f".{name}.tmp": file})
-        folder.put({f".{name}.tmp": None, name: file})
+        folder.put({f".{name}.tmp": file}, file.mtime_ns)
+        folder.put({f".{name}.tmp": None, name: file}, file.mtime_ns)
         if sync:
             file.flushed = data
             self.sync(path.rpartition("/")[0])
@@ -147,15 +150,15 @@ class MemoryFiles:
             raise _missing(path)
         node = source.entries[name]
         if source is target:
-            source.put({name: None, new_name: node})
+            source.put({name: None, new_name: node}, self._stamp())
         else:
-            target.put({new_name: node})
-            source.put({name: None})
+            target.put({new_name: node}, self._stamp())
+            source.put({name: None}, self._stamp())
 
     def remove(self, path: str) -> None:
         folder, name = self._parent(path)
         self._file(path)
-        folder.put({name: None})
+        folder.put({name: None}, self._stamp())
 
     def _next(self) -> int:
         self._count += 1
@@ -271,7 +274,7 @@ class FaultyFiles:
 
 def _stat(node: _File | _Folder) -> FileStat:
     if isinstance(node, _Folder):
-        return FileStat(kind="dir", device=1, inode=node.inode, size_bytes=0, mtime_ns=0)
+        return FileStat(kind="dir", device=1, inode=node.inode, size_bytes=0, mtime_ns=node.mtime_ns)
     return FileStat(kind="file", device=1, inode=node.inode, size_bytes=len(node.data), mtime_ns=node.mtime_ns)
 
 
