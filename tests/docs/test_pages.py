@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.render.fleet import HEADERS
 from opsd.core.lifecycle import LIFECYCLE
 from opsd.core.registry import loop_refs, read_registry
 from opsd.model.effects import Document, Journal
-from opsd.model.lifecycle import Phase
+from opsd.model.health import HealthStatus
+from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.reasons import REASONS
 from opsd.settings import Settings
 from tests.docs.prose import ALL_PAGES, PAGES, ROOT, anchors, blocks, code_spans, links, name_of, text_of
@@ -114,3 +116,18 @@ def test_every_file_that_we_write_is_described() -> None:
 
     for file in (*Document, *Journal):
         assert f"| `LOOP/{file.value}` |" in page
+
+
+def test_the_readme_shows_a_table_as_opsctl_prints_it() -> None:
+    """Columns, states and codes are those of the code; the lines themselves were printed once."""
+    (shown,) = blocks(text_of(ROOT / "README.md"), "console")
+    header, *rows = [re.split(r" {2,}", line) for line in shown.splitlines()[3:]]
+
+    assert tuple(header) == HEADERS
+    assert rows
+    for _, state, health, why, *_ in rows:
+        words = re.findall(r"\w+", state)
+        assert words[0] in set(Lifecycle)
+        assert words[-1] in set(Phase)
+        assert health in set(HealthStatus)
+        assert why == "-" or set(why.split(", ")) <= set(REASONS)

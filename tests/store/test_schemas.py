@@ -12,7 +12,7 @@ from opsd.model.effects import Document, Journal
 from opsd.model.reasons import REASONS
 from opsd.store.codec import encode
 from opsd.store.faults import StoreCode
-from opsd.store.schemas import ROWS, schemas, write_schemas
+from opsd.store.schemas import ROWS, schemas
 from tests.store.examples import a_cursor, a_health, a_sample, a_state, an_escalation
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
@@ -74,12 +74,6 @@ def test_what_we_write_keeps_to_its_schema(name: str, record: msgspec.Struct) ->
     validator.validate(document)
     validator.validate(document | {"someFutureMember": 1})
     assert not validator.is_valid({"schemaVersion": "v1"})
-
-
-def test_writing_them_makes_the_folder(tmp_path: Path) -> None:
-    write_schemas(str(tmp_path / "reference" / "schemas"))
-
-    assert {path.name for path in (tmp_path / "reference" / "schemas").iterdir()} == set(schemas())
 
 
 def test_our_codes_are_in_the_registry_of_reasons() -> None:
