@@ -3,11 +3,12 @@
 A payload of another shape says nothing, and never costs its event. What the words mean is decided in `fold`.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from opsd.core.instants import LATEST_S, seconds
 from opsd.model.runtime import EventLine, RateLimitInfo
 
 TEXT_LENGTH_MAX: Final = 200
@@ -58,14 +59,12 @@ def gates(event: EventLine) -> dict[str, str] | None:
 
 def limit_end(info: RateLimitInfo, since: datetime | None) -> datetime | None:
     """When a limit reported at `since` ends; None where its numbers do not say, or are none that a calendar holds."""
-    try:
-        if info.resets_at is not None:
-            return datetime.fromtimestamp(info.resets_at, UTC)
-        if info.resets_in is not None and since is not None:
-            return since + timedelta(seconds=info.resets_in)
-    except (OverflowError, ValueError, OSError):
-        return None
-    return None
+    if info.resets_at is not None:
+        try:
+            return datetime.fromtimestamp(min(info.resets_at, LATEST_S), UTC)
+        except (OverflowError, ValueError, OSError):
+            return None
+    return since + seconds(info.resets_in) if info.resets_in is not None and since is not None else None
 
 
 def defused(text: str | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from opsd.core.clues import Clues, is_older, is_stale
-from opsd.core.instants import parse
+from opsd.core.instants import parse, seconds
 from opsd.model.lifecycle import Ending, Phase
 from opsd.model.process import Liveness
 from opsd.model.runtime import LoopConfig, Presence, UsageCheck
@@ -94,7 +94,7 @@ def _limited(clues: Clues) -> Believed | None:
         usage = _config(clues).usage_check if clues.artifacts.config.value else UsageCheck(wait_on_limit=True)
         if not usage.wait_on_limit:
             return None
-        ends_at = (limit.since or clues.now) + timedelta(seconds=usage.max_wait_seconds)
+        ends_at = (limit.since or clues.now) + seconds(usage.max_wait_seconds)
     if clues.now >= ends_at + GRACE:
         return None
     return Believed(Phase.LIMITED, f"waits for a {limit.kind} reported by {limit.role}", limit.since, ends_at + GRACE)
@@ -105,13 +105,13 @@ def _busy(clues: Clues) -> Believed | None:
     last, run = clues.fold.last, clues.run
     if not clues.going or run is None or last is None or last.at is None:
         return None
-    quiet_for = timedelta(seconds=clues.thresholds.degraded_ingest_lag_seconds)
+    quiet_for = seconds(clues.thresholds.degraded_ingest_lag_seconds)
     if clues.now < last.at + quiet_for:
         return None
     since = run.activity_since or last.at
     if run.role is not None and run.activity is not None:
         limit_s = _config(clues).timeouts.limit_s(run.role)
-        until = since + timedelta(seconds=limit_s) + GRACE
+        until = since + seconds(limit_s) + GRACE
         if limit_s and clues.now < until:
             return Believed(Phase.BUSY, f"{run.role} works within its {limit_s} s", since, until)
     elif run.activity is not None and clues.process.liveness is Liveness.ALIVE:  # a gate's commands have no limit
@@ -125,7 +125,7 @@ def _running(clues: Clues) -> Believed | None:
     if not clues.going:
         return None
     run, last = clues.run, clues.fold.last
-    quiet_for = timedelta(seconds=clues.thresholds.degraded_ingest_lag_seconds)
+    quiet_for = seconds(clues.thresholds.degraded_ingest_lag_seconds)
     silent_at = last.at + quiet_for if last and last.at else None
     match clues.process.liveness:
         case Liveness.ALIVE:

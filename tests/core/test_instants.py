@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opsd.core.instants import lag_s, parse, whole
 from tests.core.builders import DAWN, moment
 
-SECONDS = st.integers(0, int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()))
+SECONDS = st.integers(0, int(datetime(8999, 12, 31, tzinfo=UTC).timestamp()))
 
 
 @given(SECONDS)
@@ -38,6 +38,7 @@ def test_the_contracts_form_is_read_back(seconds: int) -> None:
         "2026-11-21T25:00:00Z",
         "1969-12-31T23:59:59Z",
         "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",  # whatever patience is added to it, no calendar holds
         "\uff12\uff1026-11-21T02:00:00Z",  # full-width digits are digits to Python, not to the contract
     ],
 )

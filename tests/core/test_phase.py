@@ -174,6 +174,16 @@ class TestLimits:
         assert phase(fold, waits, Liveness.ALIVE, 664.9) is Phase.LIMITED
         assert phase(fold, waits, Liveness.ALIVE, 665) is not Phase.LIMITED
 
+    def test_a_configuration_of_a_million_years_breaks_no_pass(self) -> None:
+        """Files of another program: a span that no calendar holds must not hide the loop."""
+        patient = UsageCheck(wait_on_limit=True, max_wait_seconds=10**15)
+        limits = Timeouts(enabled=True, default=10**15)
+        waits = replace(AT_WORK, config=on_file(LoopConfig(usage_check=patient, timeouts=limits)))
+        role = (*BEGUN, an_event("role_start", 2, role="tester"))
+
+        assert phase(a_fold(*self.BLOCKED), waits, Liveness.ALIVE, 60) is Phase.LIMITED
+        assert phase(a_fold(*role), waits, Liveness.ALIVE, 90_000) is Phase.BUSY
+
     def test_who_may_not_wait_is_not_limited(self) -> None:
         ends = replace(AT_WORK, config=on_file(LoopConfig(usage_check=UsageCheck(wait_on_limit=False))))
 

@@ -3,10 +3,9 @@
 Which phase is expected to be quiet was decided in `lifecycle`; here it only excuses. Source: loop-core 6, 8.2.
 """
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 
-from opsd.core.instants import parse
+from opsd.core.instants import parse, seconds
 from opsd.core.rules.look import Answer, Look, Rule, Span
 from opsd.model.health import Finding, Severity
 from opsd.model.lifecycle import Lifecycle, Phase
@@ -185,15 +184,9 @@ def clock_stepped(look: Look) -> Answer:
 
 def _span(since: datetime, *turns_s: int) -> Span:
     try:
-        return Span(since, tuple([since + _seconds(turn_s) for turn_s in turns_s]))
-    except OverflowError:  # logs and configurations are other people's: a moment that no calendar has never comes
+        return Span(since, tuple([since + seconds(turn_s) for turn_s in turns_s]))
+    except OverflowError:  # beyond the calendar's end: a moment that never comes
         return Span(since, (_NEVER,) * len(turns_s))
-
-
-@lru_cache(maxsize=1024)
-def _seconds(count: int) -> timedelta:
-    """Kept, since each pass asks for several, and they are the thresholds and time limits in use."""
-    return timedelta(seconds=count)
 
 
 def _text(instant: datetime) -> str:
