@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from opsd.core.instants import LATEST_S, seconds
+from opsd.core.instants import LATEST_S
 from opsd.model.runtime import EventLine, RateLimitInfo
 
 TEXT_LENGTH_MAX: Final = 200
@@ -59,12 +59,10 @@ def gates(event: EventLine) -> dict[str, str] | None:
 
 def limit_end(info: RateLimitInfo, since: datetime | None) -> datetime | None:
     """When a limit reported at `since` ends; None where its numbers do not say, or are none that a calendar holds."""
-    if info.resets_at is not None:
-        try:
-            return datetime.fromtimestamp(min(info.resets_at, LATEST_S), UTC)
-        except (OverflowError, ValueError, OSError):
-            return None
-    return since + seconds(info.resets_in) if info.resets_in is not None and since is not None else None
+    ends_s = info.resets_at
+    if ends_s is None and info.resets_in is not None and since is not None:
+        ends_s = int(since.timestamp()) + info.resets_in
+    return datetime.fromtimestamp(ends_s, UTC) if ends_s is not None and 0 <= ends_s < LATEST_S else None
 
 
 def defused(text: str | None) -> str | None:
