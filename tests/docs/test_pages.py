@@ -59,6 +59,17 @@ def test_the_map_of_rules_names_files_that_exist() -> None:
             folder = path.parent
 
 
+def test_the_layers_are_those_that_make_check_enforces() -> None:
+    said = next(
+        text for text in text_of(ROOT / "docs" / "architecture.md").split("\n\n") if text.startswith("`__main__`")
+    )
+    contracts = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    # In brackets stand layers that are not there yet.
+    layers = [set(re.findall(r"(?<!\()\bopsd\.(\w+)", layer)) for layer in contracts[0]["layers"]]
+
+    assert [set(code_spans(layer)) for layer in said.split(" → ")] == layers
+
+
 def test_the_guide_explains_every_phase_with_the_contracts_word_for_it() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text_of(GUIDE), re.MULTILINE)
 
