@@ -35,6 +35,7 @@ from opsd.store.store import Store
 from opsd.transports.artifacts import loop_folder
 from opsd.transports.eventlog import START, Choice, LogSlice, Place, read_last, read_on
 from opsd.transports.rolelogs import RoleLog, list_logs, read_log_end, read_log_on
+from opsd.transports.stream import change_of, window_start
 
 _RUNS_MAX = 500
 _TAIL = 200
@@ -76,10 +77,10 @@ class FileQueries:
         """
         path = f"{loop_folder(run.ref.repo_path, run.ref.loop_id)}/events.jsonl"
         known = _place(run.cursor)
-        epoch = run.fold.epoch
         choice = Choice(query.since, frozenset(query.name))
-        restarted = query.offset is not None and query.epoch not in (None, epoch)
         try:
+            epoch = _epoch_now(self._files, path, run.cursor)
+            restarted = query.offset is not None and query.epoch not in (None, epoch)
             if query.offset is None:
                 found = read_last(self._files, path, count=query.tail or _TAIL, near=known, choice=choice)
             else:
@@ -152,6 +153,19 @@ def _place(cursor: Cursor | None) -> Place:
     if cursor is None or cursor.stream is None:
         return START
     return Place(cursor.stream.byte_offset, cursor.event_line_offset)
+
+
+def _epoch_now(files: Files, path: str, cursor: Cursor | None) -> int:
+    """The epoch of the log as it stands, also where it was replaced and no pass has seen that yet.
+
+    The pass will count it the same way; a page that named the old epoch would be read from its start once more.
+    """
+    stream = cursor.stream if cursor else None
+    if stream is None:
+        return 0
+    start = window_start(stream.byte_offset)
+    found, window = files.read(path, start, stream.byte_offset - start)
+    return stream.epoch + (change_of(files, path, stream, found, window) is not None)
 
 
 def _event_page(run: Run, epoch: int, found: LogSlice, *, restarted: bool) -> EventPage:

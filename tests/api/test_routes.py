@@ -185,6 +185,7 @@ async def test_runs_escalations_and_verdicts_are_told(tmp_path: Path) -> None:
     assert [bytes(each) for each in escalations.rows] == [row]
     assert [each.loop_id for each in every.loops] == ["docs-17", "api 03"]
     assert [each.loop_id for each in one.loops] == ["api 03"]
+    assert world.fleet.asked == [("api 03", False)] * 2, "a difference counts once a new pass has left it standing"
 
 
 async def test_a_reconcile_is_asked_of_the_fleet(tmp_path: Path) -> None:
