@@ -84,12 +84,15 @@ class SmallFile(Generic[T]):
             return Artifact(Presence.SETTLING, before.value, _since(Presence.SETTLING, before, now), mtime=mtime)
 
     def _given_up_on(self, artifact: Artifact[T], now: datetime, settle_s: float) -> Artifact[T]:
-        """A file that has been settling for too long is broken. It keeps being looked at like any other."""
+        """A file that has been settling for too long is broken. It keeps being looked at like any other.
+
+        At exactly `settle_s` it is: that is the moment for which another look is asked (`opsd.core.wake`).
+        """
         if artifact.presence is not Presence.SETTLING or artifact.since is None:
             return artifact
-        if now - artifact.since <= timedelta(seconds=settle_s):
+        if now - artifact.since < timedelta(seconds=settle_s):
             return artifact
-        problem = f"{self._path} has been empty or no JSON for more than {settle_s:g} s"
+        problem = f"{self._path} has been empty or no JSON for {settle_s:g} s"
         return Artifact(Presence.UNREADABLE, artifact.value, artifact.since, problem, artifact.mtime)
 
     def _unreadable(self, what: str, before: Artifact[T], now: datetime, mtime: datetime | None = None) -> Artifact[T]:

@@ -96,13 +96,13 @@ def test_a_file_that_does_not_settle_is_unreadable_until_it_is_written_again(loo
     begun = real_now()
     looker.look(begun)
 
+    before = looker.look(begun + timedelta(seconds=SETTLE_S, microseconds=-1)).approval
     at_the_limit = looker.look(begun + timedelta(seconds=SETTLE_S)).approval
-    beyond = looker.look(begun + timedelta(seconds=SETTLE_S, microseconds=1)).approval
 
-    assert at_the_limit.presence is Presence.SETTLING
-    assert (beyond.presence, beyond.since) == (Presence.UNREADABLE, begun)
-    assert beyond.problem
-    assert str(path) in beyond.problem
+    assert before.presence is Presence.SETTLING
+    assert (at_the_limit.presence, at_the_limit.since) == (Presence.UNREADABLE, begun)
+    assert at_the_limit.problem
+    assert str(path) in at_the_limit.problem
     looker.checkout.write("approval.json", {"status": "pending"})
     assert looker.look().approval.presence is Presence.PRESENT
 
