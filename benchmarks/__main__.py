@@ -17,7 +17,7 @@ from benchmarks.cases.case import Outcome, Plan
 from benchmarks.figures import Figure, Report, table
 from benchmarks.machine import machine
 from benchmarks.page import with_report
-from benchmarks.scratch import ROOT
+from benchmarks.scratch import ROOT, scratch
 
 CASES: Mapping[str, tuple[str, Callable[[Plan], Outcome]]] = {
     "a": ("events under load (and f)", live.measure),
@@ -35,18 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0 however the targets fare: figures of a shared machine are for people to judge."""
     options = _parser().parse_args(arguments)
     letters = sorted({"a" if letter == "f" else letter for letter in options.cases or CASES})
-    plan = Plan(options.scratch, options.quick, options.loops, options.seconds, options.profile)
+    whole = letters == sorted(CASES) and not (options.quick or options.loops or options.seconds or options.profile)
     figures: list[Figure] = []
     details = {}
-    for letter in letters:
-        what, measure = CASES[letter]
-        print(f"({letter}) {what} ...", file=sys.stderr, flush=True)
-        outcome = measure(plan)
-        figures += outcome.figures
-        details[letter] = outcome.details
-        if outcome.profile:
-            print(outcome.profile)
-    whole = letters == sorted(CASES) and plan == Plan(options.scratch)
+    with scratch(options.scratch) as folder:
+        plan = Plan(folder, options.quick, options.loops, options.seconds, options.profile)
+        for letter in letters:
+            what, measure = CASES[letter]
+            print(f"({letter}) {what} ...", file=sys.stderr, flush=True)
+            outcome = measure(plan)
+            figures += outcome.figures
+            details[letter] = outcome.details
+            if outcome.profile:
+                print(outcome.profile)
     now = datetime.now(UTC).strftime("%Y-%m-%d")
     report = Report(now, not whole, machine(options.scratch), tuple(figures), details)
     print(table(report.figures))

@@ -60,8 +60,10 @@ class Daemon:
         """
         deadline_s = time.monotonic() + within_s
         while True:
+            connection = Connection(self.socket)
             try:
-                Connection(self.socket).connect()
+                connection.connect()
+                connection.close()
                 return
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -96,6 +98,14 @@ class Daemon:
         if missing:
             raise RuntimeError(f"{missing} of {loops} loops never seen:\n{self.last_words()}")
         return time.monotonic() - self.started_s
+
+    def metric(self, name: str) -> float:
+        """What the daemon itself counts under `name`, one of its metrics without labels."""
+        connection = Connection(self.socket)
+        text = connection.fetch("/metrics").decode()
+        connection.close()
+        (value,) = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name} "))
+        return float(value)
 
     def last_words(self) -> str:
         """The end of what it logged."""

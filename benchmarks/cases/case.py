@@ -6,7 +6,10 @@ from benchmarks.figures import Figure
 
 
 class Plan(NamedTuple):
-    """How large a run is. `loops` replaces the sizes of the live benchmark; `profile` samples what is measured."""
+    """How large a run is, and the folder to work in (`benchmarks.scratch.part`).
+
+    `loops` replaces the number of loops, `seconds` how long is measured; `profile` samples the daemon.
+    """
 
     scratch: str
     quick: bool = False

@@ -14,7 +14,7 @@ from benchmarks.figures import figure
 from benchmarks.fleet import BYTES_PER_LOOP, FILES_PER_LOOP, make_fleet
 from benchmarks.runtime import RuntimeTask
 from benchmarks.sampler import top
-from benchmarks.scratch import scratch
+from benchmarks.scratch import part
 from benchmarks.usage import cpu_s, memory
 
 SETTLE_S = 20.0
@@ -25,21 +25,21 @@ def measure(plan: Plan) -> Outcome:
     loops = plan.loops or (500 if plan.quick else 10_000)
     seconds = plan.seconds or (10.0 if plan.quick else 60.0)
     settle_s = 3.0 if plan.quick else SETTLE_S
-    with scratch(plan.scratch, size_bytes=loops * BYTES_PER_LOOP, files=loops * FILES_PER_LOOP) as folder:
-        fleet = make_fleet(folder, loops, [("steady", "running"), ("complete", None)])
-        profile_file = os.path.join(folder, "profile") if plan.profile else None
-        task = RuntimeTask(fleet.roles, os.path.join(folder, "w"), silence_s=SILENCE_S)
-        with Child("runtime", task, folder) as runtime:
-            runtime.hear("ready", within_s=600)
-            with Daemon(fleet, folder, profile_file=profile_file) as daemon:
-                daemon.wait_for_picture(loops, within_s=300)
-                fleet.wait_for_files(within_s=300)
-                time.sleep(settle_s)
-                begin_s, before_s = time.monotonic(), cpu_s(daemon.pid)
-                time.sleep(seconds)
-                percent = 100 * (cpu_s(daemon.pid) - before_s) / (time.monotonic() - begin_s)
-                used = memory(daemon.pid)
-        profile = top(profile_file) if profile_file else ""
+    folder = part(plan.scratch, "idle", size_bytes=loops * BYTES_PER_LOOP, files=loops * FILES_PER_LOOP)
+    fleet = make_fleet(folder, loops, [("steady", "running"), ("complete", None)])
+    profile_file = os.path.join(folder, "profile") if plan.profile else None
+    task = RuntimeTask(fleet.roles, os.path.join(folder, "w"), silence_s=SILENCE_S)
+    with Child("runtime", task, folder) as runtime:
+        runtime.hear("ready", within_s=600)
+        with Daemon(fleet, folder, profile_file=profile_file) as daemon:
+            daemon.wait_for_picture(loops, within_s=300)
+            fleet.wait_for_files(within_s=300)
+            time.sleep(settle_s)
+            begin_s, before_s = time.monotonic(), cpu_s(daemon.pid)
+            time.sleep(seconds)
+            percent = 100 * (cpu_s(daemon.pid) - before_s) / (time.monotonic() - begin_s)
+            used = memory(daemon.pid)
+    profile = top(profile_file) if profile_file else ""
     return Outcome(
         (
             figure("e", f"CPU of the daemon over {loops:,} idle loops, share of one core", percent, "%", at_most=2),

@@ -15,7 +15,7 @@ from benchmarks.figures import figure, percentile
 from benchmarks.moves import Life
 from benchmarks.pipeline import Pipeline
 from benchmarks.runtime import append
-from benchmarks.scratch import scratch
+from benchmarks.scratch import part
 from opsd.sim.tree import compact
 
 LOOP = "followed"
@@ -31,17 +31,17 @@ class _Side(NamedTuple):
 def measure(plan: Plan) -> Outcome:
     """Figures of passes with everything in memory (warm), and of first passes after a restart (cold)."""
     long_bytes, rounds = (20_000_000, 50) if plan.quick else (1_000_000_000, 400)
-    with scratch(plan.scratch, size_bytes=long_bytes + 2_000_000, files=200) as folder:
-        long, short = (_side(os.path.join(folder, name), size) for name, size in (("l", long_bytes), ("s", 1_000_000)))
-        following = {side.repo: _caught_up(side) for side in (long, short)}
-        for _ in range(rounds):
-            for side in (long, short):
-                side.warm_ms.append(_timed_pass(side, following[side.repo]))
-        for _ in range(rounds // 4):
-            for side in (long, short):
-                side.cold_ms.append(_timed_pass(side, None))
-        if os.stat(long.log.path).st_blocks * 512 < long_bytes:
-            raise RuntimeError(f"{long.log.path} is sparse: the figure would mean nothing")
+    folder = part(plan.scratch, "increment", size_bytes=long_bytes + 2_000_000, files=200)
+    long, short = (_side(os.path.join(folder, name), size) for name, size in (("l", long_bytes), ("s", 1_000_000)))
+    following = {side.repo: _caught_up(side) for side in (long, short)}
+    for _ in range(rounds):
+        for side in (long, short):
+            side.warm_ms.append(_timed_pass(side, following[side.repo]))
+    for _ in range(rounds // 4):
+        for side in (long, short):
+            side.cold_ms.append(_timed_pass(side, None))
+    if os.stat(long.log.path).st_blocks * 512 < long_bytes:
+        raise RuntimeError(f"{long.log.path} is sparse: the figure would mean nothing")
 
     warm, cold = _median_ratio(long.warm_ms, short.warm_ms), _median_ratio(long.cold_ms, short.cold_ms)
     sized = f"{long.log.size_bytes / 1e6:,.0f} MB"

@@ -23,7 +23,7 @@ from benchmarks.observer import ObserverTask, Sighting
 from benchmarks.prober import Answer, ProberTask
 from benchmarks.runtime import RuntimeTask, Stamp
 from benchmarks.sampler import top
-from benchmarks.scratch import scratch
+from benchmarks.scratch import part
 from benchmarks.usage import Memory, cpu_s, memory
 from benchmarks.watcher import WatcherTask, pictures
 
@@ -52,6 +52,7 @@ class _Heard(NamedTuple):
     cpu_percent: float
     memory: Memory
     harness_percent: float
+    passes: float
 
 
 def measure(plan: Plan) -> Outcome:
@@ -60,10 +61,10 @@ def measure(plan: Plan) -> Outcome:
     sizes = (plan.loops,) if plan.loops else (100,) if plan.quick else SIZES
     outcomes = []
     for loops in sizes:
-        with scratch(plan.scratch, size_bytes=loops * BYTES_PER_LOOP, files=loops * FILES_PER_LOOP) as folder:
-            profile_file = os.path.join(folder, "profile") if plan.profile else None
-            heard = _load(make_fleet(folder, loops, [("steady", "iteration-1")]), folder, rate, seconds, profile_file)
-            profile = top(profile_file) if profile_file else ""
+        folder = part(plan.scratch, f"live-{loops}", size_bytes=loops * BYTES_PER_LOOP, files=loops * FILES_PER_LOOP)
+        profile_file = os.path.join(folder, "profile") if plan.profile else None
+        heard = _load(make_fleet(folder, loops, [("steady", "iteration-1")]), folder, rate, seconds, profile_file)
+        profile = top(profile_file) if profile_file else ""
         outcomes.append(Outcome(tuple(_figures(loops, rate, heard)), _details(loops, heard), profile))
     return Outcome(
         tuple(one for outcome in outcomes for one in outcome.figures),
@@ -99,11 +100,13 @@ def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: 
         pids = [runtime.pid, *(child.pid for child in watching)]
         _sleep_until(window_s[0])
         before_s, others_s = cpu_s(daemon.pid), sum(map(cpu_s, pids))
+        passes_before = daemon.metric("opsd_passes_total")
         cold_ms = _cold_starts(daemon.socket, window_s)
         _sleep_until(window_s[1])
         took_s = time.monotonic() - window_s[0]
         cpu_percent = 100 * (cpu_s(daemon.pid) - before_s) / took_s
         harness_percent = 100 * (sum(map(cpu_s, pids)) - others_s) / took_s
+        passes = daemon.metric("opsd_passes_total") - passes_before
         used = memory(daemon.pid)
         runtime.hear("done", within_s=seconds + 60)
         _sleep_until(time.monotonic() + GRACE_S)
@@ -121,6 +124,7 @@ def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: 
         cpu_percent,
         used,
         harness_percent,
+        passes,
     )
 
 
@@ -204,6 +208,7 @@ def _details(loops: int, heard: _Heard) -> dict[str, float | None]:
             "never seen": float(sum(map(_lost, latencies_ms(heard.stamps, heard.seen)))),
             "never stored": float(sum(map(_lost, latencies_ms(heard.stamps, heard.stored)))),
             "writer late p99 ms": percentile(late_ms, 0.99),
+            "passes per event": heard.passes / len(heard.stamps),
             "answers": float(len(heard.answers)),
             "memory now MB": heard.memory.now_mb,
             "CPU of the other processes %": heard.harness_percent,

@@ -15,7 +15,7 @@ from benchmarks.eventlog import write_log
 from benchmarks.figures import figure
 from benchmarks.pipeline import Pipeline
 from benchmarks.reference import Reading, read
-from benchmarks.scratch import scratch
+from benchmarks.scratch import part
 from opsd.model.run import Run
 from opsd.model.runtime import EventLine
 
@@ -26,19 +26,19 @@ _PIECE_BYTES = 4 * 1024 * 1024
 def measure(plan: Plan) -> Outcome:
     """Figures of the replay; that it equals the reference's reading is checked, not measured."""
     lines = 50_000 if plan.quick else 1_000_000
-    with scratch(plan.scratch, size_bytes=lines * 450, files=100) as repo:
-        log = write_log(repo, "replayed", lines=lines)
-        turns = []
-        for turn in range(TURNS):
-            bare_s = decode_bare(log.path, msgspec.json.Decoder())
-            typed_s = decode_bare(log.path, msgspec.json.Decoder(EventLine))
-            shutil.rmtree(os.path.join(repo, ".superloop/ops-manager"), ignore_errors=True)
-            begin_s = time.perf_counter()
-            pipeline = Pipeline(repo, "replayed")
-            taken = pipeline.catch_up()
-            turns.append((bare_s, typed_s, time.perf_counter() - begin_s))
-            if turn == 0:
-                check(pipeline, read(log.path), taken)
+    repo = part(plan.scratch, "replay", size_bytes=lines * 450, files=100)
+    log = write_log(repo, "replayed", lines=lines)
+    turns = []
+    for turn in range(TURNS):
+        bare_s = decode_bare(log.path, msgspec.json.Decoder())
+        typed_s = decode_bare(log.path, msgspec.json.Decoder(EventLine))
+        shutil.rmtree(os.path.join(repo, ".superloop/ops-manager"), ignore_errors=True)
+        begin_s = time.perf_counter()
+        pipeline = Pipeline(repo, "replayed")
+        taken = pipeline.catch_up()
+        turns.append((bare_s, typed_s, time.perf_counter() - begin_s))
+        if turn == 0:
+            check(pipeline, read(log.path), taken)
 
     size_mb = log.size_bytes / 1e6
     bare_s, typed_s, replay_s = (statistics.median(column) for column in zip(*turns, strict=True))

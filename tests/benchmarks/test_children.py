@@ -12,7 +12,7 @@ from benchmarks.child import Child, found
 from benchmarks.observer import ObserverTask, Sighting
 from benchmarks.runtime import Role, RuntimeTask, Stamp
 from benchmarks.sampler import sampling, top
-from benchmarks.scratch import scratch
+from benchmarks.scratch import part, scratch
 from benchmarks.usage import cpu_s, memory
 
 
@@ -92,10 +92,10 @@ def spin(rounds: int) -> None:
         pass
 
 
-def test_scratch_is_gone_afterwards_and_refuses_a_disk_without_room(tmp_path: Path) -> None:
-    with scratch(str(tmp_path), size_bytes=1, files=1) as folder:
-        Path(folder, "left").write_text("behind")
-    with pytest.raises(OSError, match="--scratch"), scratch(str(tmp_path), size_bytes=1 << 60, files=1):
-        pass
+def test_scratch_is_gone_afterwards_and_refuses_what_the_disk_has_no_room_for(tmp_path: Path) -> None:
+    with scratch(str(tmp_path)) as folder:
+        Path(part(folder, "small", size_bytes=1, files=1), "left").write_text("behind")
+        with pytest.raises(OSError, match="--scratch"):
+            part(folder, "large", size_bytes=1 << 60, files=1)
 
     assert list(tmp_path.iterdir()) == []
