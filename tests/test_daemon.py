@@ -18,15 +18,15 @@ from tests.doubles.process import LIMIT_S, OpsdProcess, finished, spawn, wait_un
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(short_path: Path) -> Path:
     """A home whose registry names two checkouts: a run that ended well, and one that waits for approval."""
-    home = tmp_path / "home"
+    home = short_path / "home"
     loops = {"ended": ("complete", None), "waits": ("approval", "pending")}
     for loop_id, (scenario, until) in loops.items():
-        lay_down(scenario, tmp_path / loop_id, at=datetime.now(UTC), until=until, loop_id=loop_id)
+        lay_down(scenario, short_path / loop_id, at=datetime.now(UTC), until=until, loop_id=loop_id)
     registry = home / ".superloop" / "ops-manager" / "fleet" / "registry.v1.json"
     registry.parent.mkdir(parents=True)
-    entries = [{"loopId": loop_id, "repoPath": str(tmp_path / loop_id)} for loop_id in loops]
+    entries = [{"loopId": loop_id, "repoPath": str(short_path / loop_id)} for loop_id in loops]
     registry.write_text(json.dumps({"schemaVersion": "v1", "loops": entries}))
     return home
 
@@ -71,13 +71,13 @@ def test_it_supervises_from_ready_to_sigterm_and_leaves_no_trace_but_its_files(h
         assert state["transition"]["currentState"] == "awaiting_approval"
 
 
-def test_who_watches_hears_of_a_change_and_of_the_stop(home: Path, tmp_path: Path) -> None:
+def test_who_watches_hears_of_a_change_and_of_the_stop(home: Path, short_path: Path) -> None:
     with OpsdProcess(home) as opsd:
         seen(opsd, "waits", "awaiting_approval")
         lines = opsd.watch()
         while next(lines)["kind"] != "live":
             pass
-        log = tmp_path / "ended" / ".superloop" / "loops" / "ended" / "events.jsonl"
+        log = short_path / "ended" / ".superloop" / "loops" / "ended" / "events.jsonl"
         last = json.loads(log.read_text().splitlines()[-1])
         with log.open("a") as file:
             file.write(json.dumps(last | {"event": "loop_start", "run_id": "2030-01-01T00:00:00Z"}) + "\n")
@@ -159,8 +159,8 @@ def test_a_bad_setting_is_refused_before_anything_is_touched(home: Path) -> None
     assert sorted(path.name for path in (home / ".superloop" / "ops-manager").iterdir()) == before
 
 
-def test_a_place_that_takes_no_socket_is_refused_with_its_own_code(home: Path, tmp_path: Path) -> None:
-    taken = tmp_path / "taken"
+def test_a_place_that_takes_no_socket_is_refused_with_its_own_code(home: Path, short_path: Path) -> None:
+    taken = short_path / "taken"
     taken.write_text("")
 
     code, _, err = finished("run", "--repo", str(home), "--socket-path", str(taken))
@@ -180,12 +180,12 @@ def test_sigterm_during_the_start_ends_it_as_well(home: Path) -> None:
     assert process.wait(LIMIT_S) in (ExitCode.OK, -signal.SIGTERM)
 
 
-def test_systemd_hands_over_its_socket_and_hears_when_we_are_ready(home: Path, tmp_path: Path) -> None:
-    path = str(tmp_path / "activated.sock")
+def test_systemd_hands_over_its_socket_and_hears_when_we_are_ready(home: Path, short_path: Path) -> None:
+    path = str(short_path / "activated.sock")
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         listening.bind(path)
         listening.listen()
-        notify = str(tmp_path / "notify")
+        notify = str(short_path / "notify")
         manager.bind(notify)
         manager.settimeout(LIMIT_S)
         # What systemd does between fork and exec: the socket as descriptor 3, and the pid that it is meant for.

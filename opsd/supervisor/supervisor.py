@@ -15,7 +15,7 @@ from opsd import VERSION
 from opsd.app.passes import Passes
 from opsd.core.reconcile import Rules
 from opsd.logs import Log
-from opsd.ports import Clock, Files, Offload, Transport
+from opsd.ports import Clock, Files, Offload, Processes, Transport
 from opsd.protocol import API_VERSION, DaemonStatus, Subsystem
 from opsd.store.layout import Layout
 from opsd.store.store import Store
@@ -34,6 +34,7 @@ from opsd.supervisor.perform import Performer
 from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.roster import Roster
 from opsd.supervisor.services import Service, Services
+from opsd.supervisor.vigil import Vigil
 from opsd.transports.sweep import Sweep
 
 PASS_RETRY = Backoff(first_s=1.0, longest_s=60.0)
@@ -70,6 +71,7 @@ class Supervisor:
         files: Files,
         store: Store,
         transport: Transport,
+        processes: Processes,
         watch: ChangeNotice | None,
         sweep: Sweep,
         sweep_interval_s: float,
@@ -157,12 +159,14 @@ class Supervisor:
             log=log,
             interval_s=sweep_interval_s,
         )
+        self._vigil = Vigil(processes, roster=self._roster, intake=self._intake, offload=threads.looks, clock=clock)
         services = [
             Service("commits", self._commits.serve, in_time_s=10.0),
             Service("passes", self._serve_passes, in_time_s=20.0),
             Service("wakes", self._alarms.serve, in_time_s=5.0),
             Service("registry", self._membership.serve, in_time_s=10.0),
             Service("sweep", self._noticing.sweep, in_time_s=10.0 + sweep_interval_s),
+            Service("vigil", self._vigil.serve, in_time_s=10.0),
             Service("pulse", self._serve_pulse, in_time_s=5.0),
         ]
         if watch is not None:

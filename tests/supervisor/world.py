@@ -21,6 +21,7 @@ from opsd.transports.sweep import Sweep
 from tests.doubles.clock import VirtualClock, settle
 from tests.doubles.files import FaultyFiles, MemoryFiles
 from tests.doubles.threads import Inline
+from tests.transports.trees import Table
 
 HOME = "/home/fleet"
 Entry = Mapping[str, object]
@@ -73,6 +74,7 @@ class World:
             files=self.files,
             store=self.store,
             transport=self.transport,
+            processes=Table(),
             watch=None,
             sweep=Sweep(self.files),
             sweep_interval_s=1.0,
