@@ -72,6 +72,9 @@ class Noticing:
         self._log = log
         self._interval_s = interval_s
         self._missed: deque[tuple[float, int]] = deque()
+        # What the watcher told of since the last sweep, and what that sweep then saw, when.
+        self._told: set[Notice] = set()
+        self._to_confirm: dict[Notice, float] = {}
         self._armed_count = 0
         self._unarmed_since_s: float | None = None
 
@@ -109,7 +112,7 @@ class Noticing:
             lively = frozenset(self._lively())
             now_s, before = self._clock.monotonic(), self._sweep.missed_count
             swept = await self._offload.run(partial(self._sweep.look, now_s, lively))
-            self._trigger(swept.changed)
+            self._trigger_unread(swept.changed, now_s)
             if swept.appeared or swept.vanished:
                 self._loops_changed()
             if self._watch is not None:
@@ -123,8 +126,29 @@ class Noticing:
                 next_s = self._clock.monotonic() + self._interval_s
             await self._clock.sleep_until(next_s)
 
+    def _trigger_unread(self, changed: Set[Notice], now_s: float) -> None:
+        """What the sweep saw at `now_s` and nobody told of is triggered at once.
+
+        The rest has been triggered by its notice already: looking again would double the work of a busy fleet. Only
+        if no look began since the sweep saw it, because a later notice was lost, is it triggered by the next sweep.
+        """
+        late = [member for notice, seen_s in self._to_confirm.items() for member in self._unread(notice, seen_s)]
+        told, self._told = self._told, set()
+        self._to_confirm = dict.fromkeys(changed & told, now_s)
+        self._trigger(changed - told)
+        self._intake.trigger([member.loop_id for member in late])
+
+    def _unread(self, notice: Notice, seen_s: float) -> Iterable[Member]:
+        if notice.loop_id is None:
+            members = self._concerned(notice.repo_path)
+        else:
+            member = self._roster.get(LoopId(notice.loop_id))
+            members = () if member is None else (member,)
+        return [member for member in members if member.looked_s < seen_s]
+
     def _heard(self, notices: Set[Notice]) -> None:
         self.notice_count += len(notices)
+        self._told |= notices
         self._sweep.announced(notices)
         self._trigger(notices)
 

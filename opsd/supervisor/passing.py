@@ -33,8 +33,9 @@ WAIT_IN_TIME_S = 5.0
 class _Batch:
     """The loops of one call, and whether its thread has come back. `returned` is set by that thread."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], began_s: float) -> None:
         self.members = members
+        self.began_s = began_s
         self.returned = False
 
 
@@ -109,7 +110,7 @@ class Passing:
             members = self._present(loop_ids, now_s)
             if members:
                 self._running += 1
-                tasks.start_soon(self._run, _Batch(members), name=f"passes of {members[0].loop_id} and others")
+                tasks.start_soon(self._run, _Batch(members, now_s), name=f"passes of {members[0].loop_id} and others")
 
     def _present(self, loop_ids: Sequence[LoopId], now_s: float) -> list[Member]:
         """The members behind the names; those that left meanwhile are given back to the queue."""
@@ -148,6 +149,7 @@ class Passing:
                 self._leave_behind(batch)
                 return
             for member, request, result, waiting in zip(batch.members, requests, results, asked, strict=True):
+                member.looked_s = batch.began_s
                 self._settle(member, request, result, waiting)
         finally:
             self._running -= 1

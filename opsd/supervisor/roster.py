@@ -44,12 +44,16 @@ class Request:
 
 
 class Member:
-    """One loop of the fleet. A loop that leaves and comes back is another member."""
+    """One loop of the fleet. A loop that leaves and comes back is another member.
 
-    __slots__ = ("requests", "run")
+    `looked_s` is when its last look began, by the monotonic clock: what changed before is in `run`.
+    """
+
+    __slots__ = ("looked_s", "requests", "run")
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.looked_s = float("-inf")
         self.requests: list[Request] = []
 
     @property

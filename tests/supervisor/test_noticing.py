@@ -125,6 +125,29 @@ async def test_in_a_checkout_of_many_loops_its_own_files_wake_whom_they_spoke_of
         assert bench.taken() == {"loop-0", "loop-7"}
 
 
+async def test_what_a_notice_told_of_is_not_looked_at_twice() -> None:
+    """The sweep sees the same change a moment later; a busy fleet must not pay for each change two times."""
+    async with running(Bench("a", "b")) as bench:
+        for name in "ab":
+            bench.files.make_dirs(f"/checkouts/{name}/.superloop/loops/{name}")
+        await bench.clock.advance(15)
+        bench.taken()
+        for name in "ab":
+            bench.files.append(f"/checkouts/{name}/.superloop/loops/{name}/events.jsonl", b"{}\n", sync=False)
+            bench.watch.say({Notice(f"/checkouts/{name}", name)})
+        assert bench.taken() == {"a", "b"}
+        await bench.clock.advance(0.5)
+        for name in "ab":
+            member = bench.roster.get(LoopId(name))
+            assert member is not None
+            # The look that `b`'s notice led to never began.
+            member.looked_s = bench.clock.monotonic() + 5 if name == "a" else 0.0
+
+        await bench.clock.advance(3)
+
+        assert bench.taken() == {"b"}
+
+
 async def test_a_watcher_that_misses_changes_is_said_to_be_blind_and_armed_anew() -> None:
     names = [f"loop-{n}" for n in range(40)]
     bench = Bench(*names)
