@@ -38,7 +38,7 @@ class Clues(msgspec.Struct, frozen=True):
     entry: SummaryEntry | None
     approval: Approval | None
     starts: bool
-    """`active-run.json` names a run of this loop that is newer than anything in the log."""
+    """`active-run.json` names a run of this loop of which neither log nor state has anything yet."""
     going: bool
     """A run that is not over has a process, or nothing speaks against one."""
 
@@ -67,8 +67,13 @@ def clues_of(
 
     named = active_run is not None and active_run.loop_id == loop_id
     begun = parse(active_run.updated_at) if active_run is not None and named else None
-    starts = named and (run is None or (begun is not None and run.started_at is not None and begun > run.started_at))
     marked = state is not None and state.active is True and state.current_loop_id == loop_id
+    if run is not None:
+        starts = named and begun is not None and run.started_at is not None and begun > run.started_at
+    else:
+        # A log that was rotated away has nothing of a run that is well under way; the state still has.
+        written = parse(state.updated_at) if state is not None and marked else None
+        starts = named and not (begun is not None and written is not None and begun <= written)
     alive = liveness is Liveness.ALIVE or liveness is Liveness.PAUSED
     perhaps = (named or marked) and (liveness is Liveness.UNKNOWN or liveness is Liveness.FOREIGN)
     return Clues(

@@ -236,7 +236,11 @@ RULES: Final[tuple[Rule, ...]] = (
         _approval_logged,
     ),
     Rule("paused", "the run's process is stopped by a signal", _paused),
-    Rule("starting", "active-run.json is newer than the log's newest run", _starting),
+    Rule(
+        "starting",
+        "active-run.json is newer than the log's newest run, or than the state where the log has none",
+        _starting,
+    ),
     Rule("limited", "the run goes on, and waits for a limit whose end plus 60 s lies ahead", _limited),
     Rule("busy", "the run goes on, silent for the degraded ingest lag or longer for a known reason", _busy),
     Rule("running", "a run that the log does not call ended has a process, or may have one", _running),

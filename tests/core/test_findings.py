@@ -473,6 +473,14 @@ class TestTheCourse:
     def test_a_checkout_of_our_own_is_not_contested(self, run: Run) -> None:
         assert "state_contested" not in judged(run)
 
+    @pytest.mark.parametrize(("written_s", "contested"), [(9, False), (10, False), (11, True)])
+    def test_a_state_from_before_our_turn_contests_nothing(self, written_s: int, contested: bool) -> None:
+        """In a run of several loops the next one logs its start while the state still names the one before."""
+        fold = a_story(run=RunFacts(RUN_ID, 1, started_at=moment(10)))
+        files = Artifacts(state=a_state(written_s, loop_id="other"))
+
+        assert ("state_contested" in judged(projected(fold=fold, artifacts=files), 12)) is contested
+
     @pytest.mark.parametrize(
         ("flags", "says"),
         [

@@ -84,6 +84,13 @@ class TestGoing:
         logged = a_fold(an_event("loop_start", 43, run_id=stamp(43)), onto=ended)
         assert phase(logged, again, Liveness.ALIVE) is Phase.RUNNING
 
+    @pytest.mark.parametrize(("written_s", "expected"), [(39, Phase.STARTING), (40, Phase.RUNNING)])
+    def test_a_run_whose_log_was_rotated_away_does_not_start_again(self, written_s: int, expected: Phase) -> None:
+        """The state on file has spoken for it since; one left by an earlier run has not."""
+        artifacts = Artifacts(state=a_state(written_s), active_run=an_active_run(40))
+
+        assert phase(Fold(), artifacts, Liveness.ALIVE) is expected
+
     def test_an_old_completion_does_not_mask_a_new_run(self) -> None:
         """The reference calls such a run complete until it finishes an iteration."""
         fold = a_fold(*BEGUN, an_event("loop_complete", 9), an_event("loop_start", 100, run_id=LATER_ID))

@@ -185,10 +185,13 @@ def state_contested(look: Look) -> Answer:
         return "No other loop is active in the checkout."
     if facts is None or facts.ending is not None:
         return "This loop's own run had ended."
+    written = parse(state.updated_at)
+    if written is not None and facts.started_at is not None and written <= facts.started_at:
+        return "The state on file was written before this loop's run had its turn."
     return Finding(
         "state_contested",
         Severity.INFO,
-        parse(state.updated_at),
+        written,
         f"state.json names {state.current_loop_id} as active, and run {facts.run_id} of this loop has no end.",
         f"{state.current_loop_id}@{state.updated_at}",
     )
