@@ -56,10 +56,14 @@ def judge(
         return _NOBODY
     if sighting is ProcessSighting.UNKNOWN:  # process evidence is switched off, or another host's
         return replace(memory, liveness=Liveness.UNKNOWN, settles_at=None)
-    if memory.foreign and memory.pid is not None:
-        # That the process cannot be seen from here says nothing of the file: its run removes it, wherever it lives.
-        memory = ProcessMemory(begun=memory.begun, liveness=Liveness.FOREIGN)
-    return _of_missing_file(memory, artifacts, fold, now)
+    if memory.pid is not None:
+        # From now on the file is what is missed, and no process is named. That one could not be seen from here says
+        # nothing of the file: its run removes it, wherever it lives.
+        named, begun = replace(memory, pid=None), memory.begun
+        memory = ProcessMemory(begun=begun, liveness=Liveness.FOREIGN) if memory.foreign else named
+    told = _of_missing_file(memory, artifacts, fold, now)
+    # Whoever writes on without the file is not the process that it named.
+    return replace(told, pid=None) if told.foreign else told
 
 
 def _of_named_process(
@@ -117,7 +121,7 @@ def _log_went_on(memory: ProcessMemory, fold: Fold, now: datetime) -> bool:
     return (
         last is not None
         and last.at is not None
-        and fold.line > memory.missing_at_line
+        and last.line > memory.missing_at_line
         and last.name not in _NOT_THE_RUNS_OWN
         and now - last.at < UNSEEN_SETTLE
     )

@@ -1,6 +1,7 @@
 """Gone is believed on evidence only, and each kind of evidence has its own patience."""
 
 import pytest
+from msgspec.structs import replace
 
 from opsd.core.process import judge
 from opsd.model.ids import LoopId
@@ -153,6 +154,24 @@ def test_a_missing_file_is_no_end_while_the_log_goes_on() -> None:
     watcher.looks(ProcessSighting.NONE, 5, FILE_GONE)
 
     assert watcher.looks(ProcessSighting.NONE, 6, FILE_GONE, an_event("role_end", 6)) is Liveness.FOREIGN
+
+
+def test_who_writes_on_without_the_file_stays_foreign_through_a_long_role() -> None:
+    """Also where the process that the file named was seen alive before."""
+    watcher = Watcher()
+    watcher.looks(ProcessSighting.ALIVE, 3)
+    watcher.looks(ProcessSighting.NONE, 5, FILE_GONE)
+
+    assert watcher.looks(ProcessSighting.NONE, 6, FILE_GONE, an_event("role_start", 6)) is Liveness.FOREIGN
+    assert watcher.looks(ProcessSighting.NONE, 600, FILE_GONE) is Liveness.FOREIGN
+
+
+def test_a_line_that_cannot_be_read_is_no_sign_of_life() -> None:
+    watcher = Watcher()
+    watcher.looks(ProcessSighting.NONE, 2, FILE_GONE)
+    watcher.fold = replace(watcher.fold, line=watcher.fold.line + 1)
+
+    assert watcher.looks(ProcessSighting.NONE, 5, FILE_GONE) is Liveness.GONE
 
 
 @pytest.mark.parametrize("last", ["loop_complete", "loop_stop", "role_timeout", "rate_limit_stop"])
