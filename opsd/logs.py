@@ -46,6 +46,7 @@ EVENTS: Mapping[str, str] = {
     "pass.returned": "A thread that had been left behind came back.",
     "commit.failed": "Our own files cannot be written; passes go on in memory.",
     "commit.recovered": "Our own files can be written again.",
+    "store.removed": "One of our own documents is gone: an operator removed it, and the log is read from its start.",
     "store.fault": "One of our own files made no sense and was set aside or mended.",
     "watch.armed": "Change notice runs, for the first time or anew: over how many folders.",
     "watch.blind": "Change notice misses changes; the sweep finds them.",

@@ -50,17 +50,19 @@ def judge(
         if active_run.loop_id == loop_id:
             if (active_run.pid, active_run.updated_at) != (memory.pid, memory.begun):
                 memory = ProcessMemory(pid=active_run.pid, begun=active_run.updated_at)
+            elif memory.file_missing:
+                memory = replace(memory, file_missing=False)
             return _of_named_process(memory, artifacts, sighting, fold, now)
         return memory if _is_marked_active(artifacts, loop_id) else _NOBODY
     if not _is_marked_active(artifacts, loop_id) or (fold.run is not None and fold.run.ending is not None):
         return _NOBODY
     if sighting is ProcessSighting.UNKNOWN:  # process evidence is switched off, or another host's
         return replace(memory, liveness=Liveness.UNKNOWN, settles_at=None)
-    if memory.pid is not None:
-        # From now on the file is what is missed, and no process is named. That one could not be seen from here says
-        # nothing of the file: its run removes it, wherever it lives.
-        named, begun = replace(memory, pid=None), memory.begun
-        memory = ProcessMemory(begun=begun, liveness=Liveness.FOREIGN) if memory.foreign else named
+    if memory.foreign and not memory.file_missing:
+        # That the process could not be seen from here says nothing of the file: its run removes it, wherever it lives.
+        memory = ProcessMemory(pid=memory.pid, begun=memory.begun, liveness=Liveness.FOREIGN)
+    if not memory.file_missing:
+        memory = replace(memory, file_missing=True)
     told = _of_missing_file(memory, artifacts, fold, now)
     # Whoever writes on without the file is not the process that it named.
     return replace(told, pid=None) if told.foreign else told

@@ -25,7 +25,7 @@ from opsd.model.observation import (
     StreamNote,
     Unreachable,
 )
-from opsd.model.run import Ingest, Run
+from opsd.model.run import Ingest, Run, Written
 from opsd.model.telemetry import QuarantineRow
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportHealth
@@ -150,7 +150,9 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
     following = _believe(run, following, seen, change, rules, this, now, rebuilt=rebuilding)
     following, unusable = _heard(run, following, rules, this, now)
     step = _Step(following, journalled + unusable, len(seen.events))
-    return _judged(step, run, Ingest(), rules, this, now)
+    # A replay is asked for when the files are in doubt, or gone: it writes them all again.
+    before = replace(run, written=Written()) if rebuilding else run
+    return _judged(step, before, Ingest(), rules, this, now)
 
 
 def _news(seen: Seen, known_line: int) -> Seen:

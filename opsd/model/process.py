@@ -20,15 +20,17 @@ class Liveness(StrEnum):
 class ProcessMemory(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """`pid` and `begun` name the active run these facts are about; a new active run starts them afresh.
 
-    `missing_since` is when the process, or `active-run.json` of a loop marked active, was first not found (for a tree
-    found like that, when it was last written); `missing_at_line` how far the log had grown by then. `settles_at` is
-    when it will be believed gone unless something moves before; None where nothing is in the balance.
+    `missing_since` is when the process was first not found, or with `file_missing` the `active-run.json` of a loop
+    marked active (for a tree found like that, when it was last written); `missing_at_line` how far the log had grown by
+    then. `settles_at` is when it will be believed gone unless something moves before; None where nothing is in the
+    balance.
     """
 
     pid: int | None = None
     begun: str | None = None
     seen_alive: bool = False
     foreign: bool = False
+    file_missing: bool = False
     missing_since: datetime | None = None
     missing_at_line: int = 0
     liveness: Liveness = Liveness.UNKNOWN

@@ -22,6 +22,7 @@ from opsd.store.store import Store
 from opsd.supervisor.alarms import Alarms
 from opsd.supervisor.backoff import Backoff
 from opsd.supervisor.commits import Commits
+from opsd.supervisor.custody import Custody
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.findings import DaemonFindings
 from opsd.supervisor.fleet import Fleet, Metrics
@@ -160,12 +161,23 @@ class Supervisor:
             interval_s=sweep_interval_s,
         )
         self._vigil = Vigil(processes, roster=self._roster, intake=self._intake, offload=threads.looks, clock=clock)
+        self._custody = Custody(
+            files,
+            layout,
+            roster=self._roster,
+            intake=self._intake,
+            refused=lambda: self._pending.refused,
+            offload=threads.looks,
+            clock=clock,
+            log=log,
+        )
         services = [
             Service("commits", self._commits.serve, in_time_s=10.0),
             Service("passes", self._serve_passes, in_time_s=20.0),
             Service("wakes", self._alarms.serve, in_time_s=5.0),
             Service("registry", self._membership.serve, in_time_s=10.0),
             Service("sweep", self._noticing.sweep, in_time_s=10.0 + sweep_interval_s),
+            Service("custody", self._custody.serve, in_time_s=10.0),
             Service("vigil", self._vigil.serve, in_time_s=10.0),
             Service("pulse", self._serve_pulse, in_time_s=5.0),
         ]

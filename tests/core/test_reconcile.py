@@ -211,6 +211,15 @@ class TestReplay:
         assert not whole.run.sequence.drift_active
         assert whole.escalations == ()
 
+    def test_a_replay_writes_every_document_again(self) -> None:
+        """It is asked for when the files are in doubt, or were removed."""
+        run = a_working_run()
+        seen = a_seen(HISTORY, after_s=6, artifacts=AT_WORK, process=ProcessSighting.ALIVE, stream=STREAM)
+
+        whole = a_pass(run, seen, from_start=True)
+
+        assert set(documents(whole)) == set(Document) - {Document.HEARTBEAT}
+
     def test_runs_that_ended_before_are_told_once(self) -> None:
         ended = (*HISTORY, an_event("loop_stop", 8, data={"reason": "max_iterations", "max_iterations": 2}))
         idle = Artifacts(state=a_state(8, active=False))
