@@ -83,6 +83,10 @@ class Noticing:
         return self._sweep.missed_count
 
     @property
+    def _is_deaf(self) -> bool:
+        return self.watching is not None or bool(self._missed)
+
+    @property
     def watching(self) -> str | None:
         """None while changes are heard at once, else why not."""
         if self._watch is None:
@@ -109,7 +113,9 @@ class Noticing:
         """The sweep's side, for ever."""
         next_s = self._clock.monotonic()
         while True:
-            lively = frozenset(self._lively())
+            # While changes are heard, a run that is silent is no livelier than one that has ended: asking every second
+            # about thousands of them was most of what an idle fleet cost.
+            lively = frozenset(self._lively()) if self._is_deaf else frozenset()
             now_s, before = self._clock.monotonic(), self._sweep.missed_count
             swept = await self._offload.run(partial(self._sweep.look, now_s, lively))
             self._trigger_unread(swept.changed, now_s)
