@@ -15,6 +15,7 @@ from opsd.ports import Clock, Files, Offload
 from opsd.store.layout import Layout
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Request, Roster
+from opsd.supervisor.turns import Turns
 
 EVERY_S = 1.0
 AT_ONCE_MAX = 200
@@ -47,7 +48,7 @@ class Custody:
         self._offload = offload
         self._clock = clock
         self._log = log
-        self._turn = 0
+        self._turns = Turns(AT_ONCE_MAX)
 
     async def serve(self, beat: Callable[[], None]) -> None:
         """For ever."""
@@ -62,20 +63,17 @@ class Custody:
 
     def _chosen(self) -> Sequence[LoopId]:
         now, refused = self._clock.now(), self._refused()
-        kept = [
-            member.loop_id
-            for member in self._roster
-            if member.is_managed
-            and not member.requests
-            and (at := member.run.written.cursor_at) is not None
-            and not -_WRITTEN_BY < now - at < _WRITTEN_BY
-            and member.loop_id not in refused
-        ]
-        if len(kept) <= AT_ONCE_MAX:
-            return kept
-        first = self._turn % len(kept)
-        self._turn = first + AT_ONCE_MAX
-        return (kept + kept)[first : first + AT_ONCE_MAX]
+        return self._turns.share(
+            [
+                member.loop_id
+                for member in self._roster
+                if member.is_managed
+                and not member.requests
+                and (at := member.run.written.cursor_at) is not None
+                and not -_WRITTEN_BY < now - at < _WRITTEN_BY
+                and member.loop_id not in refused
+            ]
+        )
 
     def _replay(self, missing: Sequence[tuple[LoopId, Document]]) -> None:
         for loop_id, document in missing:

@@ -14,6 +14,7 @@ from opsd.model.process import Liveness
 from opsd.ports import Clock, Offload, Processes
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Roster
+from opsd.supervisor.turns import Turns
 
 EVERY_S = 1.0
 AT_ONCE_MAX = 500
@@ -35,7 +36,7 @@ class Vigil:
         self._intake = intake
         self._offload = offload
         self._clock = clock
-        self._turn = 0
+        self._turns = Turns(AT_ONCE_MAX)
 
     async def serve(self, beat: Callable[[], None]) -> None:
         """For ever."""
@@ -48,16 +49,13 @@ class Vigil:
             await self._clock.sleep_until(due_s)
 
     def _chosen(self) -> Sequence[tuple[LoopId, int, datetime | None, ProcessSighting]]:
-        running = [
-            (member.loop_id, process.pid, parse(process.begun), _EXPECTED[process.liveness])
-            for member in self._roster
-            if (process := member.run.process).pid is not None and process.liveness in _EXPECTED
-        ]
-        if len(running) <= AT_ONCE_MAX:
-            return running
-        first = self._turn % len(running)
-        self._turn = first + AT_ONCE_MAX
-        return (running + running)[first : first + AT_ONCE_MAX]
+        return self._turns.share(
+            [
+                (member.loop_id, process.pid, parse(process.begun), _EXPECTED[process.liveness])
+                for member in self._roster
+                if (process := member.run.process).pid is not None and process.liveness in _EXPECTED
+            ]
+        )
 
 
 def _surprises(
