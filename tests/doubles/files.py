@@ -79,6 +79,10 @@ class MemoryFiles:
         survivor._root = self._root.after_power_cut(luck)
         return survivor
 
+    def flush(self) -> None:
+        """All that was ever written is safe now, as some while after any write it is."""
+        _flush(self._root)
+
     def stat(self, path: str) -> FileStat | None:
         try:
             return _stat(self._find(path))
@@ -276,6 +280,15 @@ def _stat(node: _File | _Folder) -> FileStat:
     if isinstance(node, _Folder):
         return FileStat(kind="dir", device=1, inode=node.inode, size_bytes=0, mtime_ns=node.mtime_ns)
     return FileStat(kind="file", device=1, inode=node.inode, size_bytes=len(node.data), mtime_ns=node.mtime_ns)
+
+
+def _flush(node: _File | _Folder) -> None:
+    if isinstance(node, _File):
+        node.flushed = node.data
+        return
+    node.possible = [node.entries]
+    for below in node.entries.values():
+        _flush(below)
 
 
 def _missing(path: str) -> OSError:

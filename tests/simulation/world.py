@@ -169,7 +169,7 @@ class World:
 
     def flush(self) -> bool:
         """The kernel writes back what it held, as it does every half minute."""
-        _flush(self.machine.own, HOME)
+        self.machine.own.flush()
         return True
 
     def fill_disk(self) -> bool:
@@ -318,15 +318,6 @@ class World:
             held = {one.id: f"{one.category}|{one.condition}" for one in self.watcher.runs[loop_id].open_escalations}
             if opened:
                 assert open_now == held, f"{loop_id}: open in the journal {open_now}, in memory {held}"
-
-
-def _flush(files: MemoryFiles, folder: str) -> None:
-    files.sync(folder)
-    for name, kind in files.scan(folder):
-        if kind == "dir":
-            _flush(files, f"{folder}/{name}")
-        else:
-            files.sync(f"{folder}/{name}")
 
 
 _DEEDS: Mapping[str, Callable[[World], bool]] = {
