@@ -39,7 +39,7 @@ class OpsdProcess:
         self.process.wait(LIMIT_S)
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
+        with self._log.open("wb") as log:
             self.process = spawn("run", *self._flags, out=log, variables=self._variables)
         self.until(lambda: self.process.poll() is not None or "daemon.ready" in self.events(), "it is ready")
         assert self.process.poll() is None, self._log.read_text()
@@ -52,10 +52,9 @@ class OpsdProcess:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(LIMIT_S)
-        self._log.write_text("")
 
     def log(self) -> list[dict[str, Any]]:
-        """What it logged since it was last killed."""
+        """What it logged since it was last started."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
