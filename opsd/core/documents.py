@@ -91,9 +91,9 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
         effects.append(Replace(Document.HEARTBEAT, run.heartbeat))
     if run.sequence is not None and sequence_digest != old.sequence_digest:
         effects.append(Append(Journal.SEQUENCE, sequence.row(run.sequence)))
-    if run.sequence is not None and (sample or sequence_digest != old.sequence_digest):
+    if run.sequence is not None and (telemetry.every_pass or sequence_digest != old.sequence_digest):
         effects.append(Replace(Document.SEQUENCE, run.sequence))
-    if run.transport_health is not None and (sample or transport_digest != old.transport_digest):
+    if run.transport_health is not None and (telemetry.every_pass or transport_digest != old.transport_digest):
         effects.append(Replace(Document.TRANSPORT_HEALTH, run.transport_health))
     if run.health is not None and (sample or health_digest != old.health_digest):
         effects.append(Replace(Document.HEALTH, run.health))

@@ -17,8 +17,8 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Request, Roster
 from opsd.supervisor.turns import Turns
 
-EVERY_S = 1.0
-AT_ONCE_MAX = 200
+EVERY_S = 5.0
+AT_ONCE_MAX = 1_000
 """Of a thousand loops each is asked about every five seconds, of ten thousand every fifty; it costs two stats."""
 # What was decided a moment ago is on its way to the disk.
 _WRITTEN_BY = timedelta(seconds=5)

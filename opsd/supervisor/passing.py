@@ -30,6 +30,11 @@ WAIT_IN_TIME_S = 5.0
 """A loop that waits longer for its turn means that passes are not keeping up."""
 
 
+OVERLAP_AFTER_S = 0.25
+"""A batch that has been out for that long waits for a disk, and others may go on beside it. Sooner they would only
+contend for the interpreter: two at once cost a third more CPU than one after the other, and came back later."""
+
+
 class _Batch:
     """The loops of one call, and whether its thread has come back. `returned` is set by that thread."""
 
@@ -40,7 +45,9 @@ class _Batch:
 
 
 class Passing:
-    """At most `most_at_once` batches at a time, each of at most `LOOPS_PER_BATCH` loops and `deadline_s` long.
+    """One batch after the other, each of at most `LOOPS_PER_BATCH` loops and `deadline_s` long.
+
+    While one waits for a disk others run beside it, `most_at_once` in all.
 
     Of a batch that was left behind nobody knows which loop held it up: each is looked at again alone, and one that
     is overdue alone waits until its thread returns. What a left-behind thread brings is not used.
@@ -74,6 +81,7 @@ class Passing:
         self._findings = findings
         self._log = log
         self._running = 0
+        self._newest_began_s = float("-inf")
         self._suspects: deque[LoopId] = deque()
         self._left_behind: list[_Batch] = []
 
@@ -87,10 +95,7 @@ class Passing:
                 if self._queue.oldest_wait_s(now_s) < WAIT_IN_TIME_S:
                     beat()
                 # The daemon's pulse rings every second too, so that those who came back are seen.
-                slots_are_free = self._running < self.most_at_once
-                await self._intake.bell.wait(
-                    self._queue.next_s(now_s) if slots_are_free and not self._is_full else None
-                )
+                await self._intake.bell.wait(self._next_start_s(now_s))
 
     @property
     def left_behind(self) -> int:
@@ -101,8 +106,20 @@ class Passing:
     def _is_full(self) -> bool:
         return len(self._left_behind) >= LEFT_BEHIND_MAX
 
+    def _next_start_s(self, now_s: float) -> float | None:
+        """When the next batch could start by itself; None where only a bell can change that."""
+        if self._is_full or self._running >= self.most_at_once:
+            return None
+        next_s = self._queue.next_s(now_s)
+        return next_s if next_s is None or not self._running else max(next_s, self._newest_began_s + OVERLAP_AFTER_S)
+
+    def _may_start(self, now_s: float) -> bool:
+        if self._is_full or self._intake.is_closed or self._running >= self.most_at_once:
+            return False
+        return not self._running or now_s >= self._newest_began_s + OVERLAP_AFTER_S
+
     def _start_batches(self, tasks: anyio.abc.TaskGroup, now_s: float) -> None:
-        while self._running < self.most_at_once and not self._is_full and not self._intake.is_closed:
+        while self._may_start(now_s):
             if self._suspects:
                 loop_ids = [self._suspects.popleft()]
             elif not (loop_ids := self._queue.take(LOOPS_PER_BATCH, now_s)):
@@ -110,6 +127,7 @@ class Passing:
             members = self._present(loop_ids, now_s)
             if members:
                 self._running += 1
+                self._newest_began_s = now_s
                 tasks.start_soon(self._run, _Batch(members, now_s), name=f"passes of {members[0].loop_id} and others")
 
     def _present(self, loop_ids: Sequence[LoopId], now_s: float) -> list[Member]:

@@ -16,8 +16,8 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Roster
 from opsd.supervisor.turns import Turns
 
-EVERY_S = 1.0
-AT_ONCE_MAX = 500
+EVERY_S = 2.0
+AT_ONCE_MAX = 1_000
 """A process costs about 10 us to ask about: of 1,000 running loops each is asked about every two seconds, and ten
 thousand cost no more than one thousand."""
 
@@ -28,7 +28,7 @@ _EXPECTED: Mapping[Liveness, ProcessSighting] = {
 
 
 class Vigil:
-    """Takes the running loops in turns, at most `AT_ONCE_MAX` a second."""
+    """Takes the running loops in turns, at most `AT_ONCE_MAX` at a time."""
 
     def __init__(self, processes: Processes, *, roster: Roster, intake: Intake, offload: Offload, clock: Clock) -> None:
         self._processes = processes

@@ -18,11 +18,14 @@ def window_start(offset: int) -> int:
     return max(0, offset - IDENTITY_BYTES)
 
 
-def change_of(files: Files, path: str, stream: Stream, found: FileStat, window: bytes) -> StreamChange | None:
+def change_of(
+    files: Files, path: str, stream: Stream, found: FileStat, window: bytes, *, compares_head: bool = True
+) -> StreamChange | None:
     """How the log differs from the one `stream` was taken from; None where it is the same, or only longer.
 
     `window` is the log from `window_start(stream.byte_offset)` on, `found` the stat of the file it was read from. The
-    device's number is not compared: it may change with every mount, and inode and content say enough.
+    device's number is not compared: it may change with every mount, and inode and content say enough. Without
+    `compares_head` the head of a log longer than the window is not read.
     """
     if found.inode != stream.inode:
         return StreamChange.REPLACED
@@ -31,6 +34,8 @@ def change_of(files: Files, path: str, stream: Stream, found: FileStat, window: 
     start = window_start(stream.byte_offset)
     if zlib.crc32(window[: stream.byte_offset - start]) != stream.tail:
         return StreamChange.REPLACED
+    if start > 0 and not compares_head:
+        return None
     head = window[: stream.fingerprint_bytes]
     if start > 0 or len(head) < stream.fingerprint_bytes:
         again, head = files.read(path, 0, stream.fingerprint_bytes)

@@ -7,7 +7,7 @@ written here: the position goes out with the batch, and whoever stores it decide
 import errno
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +21,8 @@ from opsd.transports.small import is_clean
 from opsd.transports.stream import change_of, moved, window_start
 
 _SLICE_BYTES = 1024 * 1024
+HEAD_EVERY = timedelta(seconds=10)
+"""How often the head of a log that grows is compared again: that costs a read of its own."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -78,6 +80,8 @@ class LogTail:
     def __init__(self, limits: Limits = STANDARD_LIMITS) -> None:
         self._limits = limits
         self._seen: tuple[FileStat, Stream] | None = None
+        # Of which file the head was last compared, and when.
+        self._head_seen: tuple[int, str, datetime] | None = None
         self._skim: _Skim | None = None
 
     def look(
@@ -100,13 +104,13 @@ class LogTail:
         if cursor and stream and self._seen == (stat, stream) and not from_start:
             return TailBatch((), range(0), b"", (), cursor.event_line_offset, stream)
 
-        place = self._place(files, path, cursor, from_start=from_start)
+        place = self._place(files, path, cursor, now, from_start=from_start)
         batch = self._read_on(files, path, place)
         settled = batch.backlog_bytes == 0 and is_clean(stat, now)
         self._seen = (stat, batch.stream) if settled else None
         return batch
 
-    def _place(self, files: Files, path: str, cursor: Cursor | None, *, from_start: bool) -> _Place:
+    def _place(self, files: Files, path: str, cursor: Cursor | None, now: datetime, *, from_start: bool) -> _Place:
         stream = cursor.stream if cursor else None
         if cursor is None or stream is None or stream.byte_offset < 0 or stream.fingerprint_bytes < 0:
             offset, line, change = _counted(files, path, cursor, from_start=from_start)
@@ -114,12 +118,23 @@ class LogTail:
             return self._read_from(files, path, offset, line, epoch, change)
 
         place = self._read_from(files, path, stream.byte_offset, cursor.event_line_offset, stream.epoch, None)
-        change = change_of(files, path, stream, place.found, place.window)
+        compares_head = not self._head_is_fresh(stream, now)
+        change = change_of(files, path, stream, place.found, place.window, compares_head=compares_head)
+        if compares_head:
+            self._head_seen = (stream.inode, stream.fingerprint, now)
         if change is not None:
             return self._read_from(files, path, 0, 0, stream.epoch + 1, change)
         if from_start:
             return self._read_from(files, path, 0, 0, stream.epoch, StreamChange.CURSOR_RESET)
         return replace(place, known=stream)
+
+    def _head_is_fresh(self, stream: Stream, now: datetime) -> bool:
+        """Whether the head was compared a moment ago. A rewrite that keeps inode, length and the last 4 KiB before our
+        position is found all the same, only that much later."""
+        if self._head_seen is None:
+            return False
+        inode, fingerprint, at = self._head_seen
+        return (inode, fingerprint) == (stream.inode, stream.fingerprint) and timedelta(0) <= now - at < HEAD_EVERY
 
     def _read_from(
         self, files: Files, path: str, offset: int, line: int, epoch: int, change: StreamChange | None

@@ -15,7 +15,7 @@ async def test_a_removed_document_has_the_log_read_anew_and_all_documents_writte
         path = world.layout.document(LoopId("a"), document)
         world.disk.remove(path)
 
-        await world.clock.advance(2)
+        await world.clock.advance(6)
 
         assert world.transport.looks["a"] == before["a"] + 1
         assert world.transport.looks["b"] == before["b"]

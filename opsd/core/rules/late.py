@@ -43,6 +43,9 @@ def silence(look: Look) -> Span | str:
         return excuse
     if look.run.backlog_bytes:
         return "The log has not been read to its end, so its newest event is not known."
+    settles_at = look.run.process.settles_at
+    if settles_at is not None and look.now < settles_at:
+        return "Whether its process is gone will be known in a moment, and would explain the silence."
     last = look.run.fold.last
     since = last.at if last is not None else None
     patience_s = 0
