@@ -17,7 +17,7 @@ from opsd.model.observation import ProcessSighting
 from opsd.model.run import LoopRef, Run
 from opsd.ports import Files
 from opsd.sim.part import Part
-from opsd.sim.story import Stage, tell
+from opsd.sim.story import DEAD_PID, Stage, tell
 from opsd.sim.tree import MemoryTree
 from opsd.sim.trees import lay_down
 from opsd.store.commit import LoopCommit
@@ -56,6 +56,23 @@ ENDED = Table()
 BAD_LINE = b"Segmentation fault (core dumped)\n"
 
 
+def lay_down_from(
+    start: datetime, scenario: str, repo: Path, *, loop_id: str, until: str | None, pid: int | None = None
+) -> datetime:
+    """The tree of a scenario that began at `start`, and when its last step was: however far, it begins the same.
+
+    Of an earlier tree the log stays the same file; everything else gives way.
+    """
+    for path in repo.rglob("*"):
+        if path.is_file() and path.name != "events.jsonl":
+            path.unlink()
+    cast, pid = PART._replace(scenario=scenario, gap_s=0.0), DEAD_PID if pid is None else pid
+    took_s = tell(cast, MemoryTree(), Stage(str(repo), loop_id, pid), start_s=0.0, until=until)
+    at = start + timedelta(seconds=took_s)
+    lay_down(scenario, repo, at=at, until=until, loop_id=loop_id, part=PART, pid=pid)
+    return at
+
+
 def refs(checkouts: Path) -> list[LoopRef]:
     return [LoopRef(life.loop_id, f"{checkouts}/{life.loop_id}") for life in LIVES]
 
@@ -69,11 +86,7 @@ def lay_down_lives(checkouts: Path, *, later: bool) -> datetime:
     for life in LIVES:
         until = life.after if later else life.before
         repo = checkouts / life.loop_id
-        cast = PART._replace(scenario=life.scenario, gap_s=0.0)
-        took_s = tell(cast, MemoryTree(), Stage(str(repo), life.loop_id, life.pid), start_s=0.0, until=until)
-        at = START + timedelta(seconds=took_s)
-        lay_down(life.scenario, repo, at=at, until=until, loop_id=life.loop_id, part=PART, pid=life.pid)
-        last = max(last, at)
+        last = max(last, lay_down_from(START, life.scenario, repo, loop_id=life.loop_id, until=until, pid=life.pid))
     if later:
         with (checkouts / "torn-lines-loop/.superloop/loops/torn-lines-loop/events.jsonl").open("ab") as log:
             log.write(BAD_LINE)
@@ -96,12 +109,13 @@ class Manager:
         self.runs = [result.run for result in results]
         return results
 
-    def look_and_commit(self, now: datetime) -> None:
+    def look_and_commit(self, now: datetime) -> list[PassResult]:
         """One pass over all loops, and one commit of what follows. Raises AssertionError if either went wrong."""
         results = self.look(now)
         assert all(result.error is None for result in results), [result.error for result in results]
         effects = [LoopCommit(each.run.ref.loop_id, each.decision.effects) for each in results if each.decision]
         assert self.store.commit(effects, now).failures == ()
+        return results
 
 
 def managed(

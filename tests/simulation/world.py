@@ -131,7 +131,7 @@ class World:
         self._settle()
         # What one look alone saw, the next one ends; what is remembered for some seconds is looked for again.
         self.clock.pass_by(REMEMBERED_S)
-        unseen = set()
+        unseen: set[LoopId] = set()
         for look in self._settle():
             if look.decision.failed:
                 unseen.add(look.run.ref.loop_id)
@@ -145,7 +145,7 @@ class World:
         checks.unchanged_by_a_restart(self.watcher, restarted, self.loop_ids)
         self.watcher = restarted
         self.cut_since_rest = {loop_id for loop_id in self.loop_ids if self.cut[loop_id]}
-        self.uneven.clear()
+        self.uneven &= unseen
         return True
 
     def kill(self) -> bool:
