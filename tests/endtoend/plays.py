@@ -94,8 +94,14 @@ def cast(root: Path) -> Cast:
     mix = (*SCENARIOS, "steady", "steady")
     fleet = make_fleet(root, len(mix), seed=3, speed=SPEED, mix=mix, part=Part(role_s=15.0, cancel_poll_s=0.2))
     checkouts = dict(zip((*SCENARIOS, KILLED_BY_HAND, PAUSED_BY_HAND), fleet.checkouts, strict=True))
-    # A process must have been seen alive for its death to be believed at once.
-    for story, role_s in {"killed": 60.0, KILLED_BY_HAND: 3_600.0}.items():
+    # Some runs would be over before a busy machine has a look; and a process must have been seen alive for its death to
+    # be believed at once.
+    for story, role_s in {
+        "killed": 60.0,
+        "rate-limited": 60.0,
+        "usage-limited": 240.0,
+        KILLED_BY_HAND: 3_600.0,
+    }.items():
         repo = checkouts[story].repo
         write_part(repo, read_part(repo)._replace(role_s=role_s))
     return Cast(fleet, checkouts)

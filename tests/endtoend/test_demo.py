@@ -1,0 +1,27 @@
+"""The demo keeps its promises: it is what a newcomer sees first."""
+
+import subprocess
+
+import pytest
+
+from opsd.exits import ExitCode
+from tests.doubles.process import spawn
+
+LONGEST_S = 150.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LONGEST_S + 10)
+def test_the_demo_shows_each_change_that_it_promises() -> None:
+    process = spawn("demo", out=subprocess.PIPE, err=subprocess.STDOUT)
+    try:
+        said = process.communicate(timeout=LONGEST_S)[0].decode()
+    finally:
+        process.kill()
+
+    assert process.returncode == ExitCode.OK, said
+    for command in ("status", "explain", "escalations", "verify"):
+        assert f"\n$ opsctl {command}" in said
+    for change in ("ingest_stale", "awaiting_approval", "complete", "crashed", "runtime_process_missing"):
+        assert change in said
+    assert said.rstrip().endswith("nothing is left behind.")
