@@ -73,7 +73,7 @@ class Performer:
                 "escalation.raised",
                 loop_id=loop_id,
                 category=row.category,
-                severity=row.severity,
+                severity=row.severity or None,  # rows of the contract's own categories carry none
                 id=row.id,
                 run_id=row.run_id,
                 summary=row.summary,

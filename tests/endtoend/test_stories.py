@@ -5,7 +5,7 @@ One play serves all tests of this module: they ask what was told, and what was l
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,7 +13,7 @@ from opsd.exits import ExitCode
 from opsd.sim.fleet import FleetPlay
 from opsd.sim.scenarios import SCENARIOS
 from tests.doubles.process import OpsdProcess
-from tests.endtoend.audience import Audience, listening, untold
+from tests.endtoend.audience import Audience, listening, read_rows, untold
 from tests.endtoend.evidence import traces, validated
 from tests.endtoend.plays import HURRY, STORIES, Cast, Operators, cast
 
@@ -22,6 +22,7 @@ class Played(NamedTuple):
     cast: Cast
     audience: Audience
     exit_code: int
+    log: list[dict[str, Any]]
 
     @property
     def home(self) -> Path:
@@ -39,9 +40,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
             try:
                 operators.play_on()
                 code = opsd.stop()
+                log = opsd.log()
             finally:
                 operators.end_runs()
-    return Played(company, audience, code)
+    return Played(company, audience, code, log)
 
 
 def test_every_scenario_has_a_story() -> None:
@@ -57,6 +59,22 @@ def test_a_live_run_is_told_as_it_goes(played: Played, story: str) -> None:
 
 def test_stopped_in_the_middle_of_it_the_daemon_ends_in_order(played: Played) -> None:
     assert played.exit_code == ExitCode.OK
+
+
+def test_each_escalation_is_logged_once_as_it_stands_in_its_journal(played: Played) -> None:
+    rows = {
+        row["id"]: row
+        for path in played.home.glob(".superloop/ops-manager/*/escalations.jsonl")
+        for row in read_rows(path.read_text())
+    }
+    logged = [line for line in played.log if line["event"] == "escalation.raised"]
+
+    assert sorted(line["id"] for line in logged) == sorted(rows)
+    for line in logged:
+        assert (line["category"], line["severity"]) == (
+            rows[line["id"]]["category"],
+            rows[line["id"]].get("severity"),
+        )
 
 
 def test_all_that_was_written_is_as_its_schema_says(played: Played) -> None:
