@@ -7,7 +7,6 @@ from clocks, lags and trace ids, or when a running loop's regular sample is due.
 from datetime import datetime, timedelta
 
 import msgspec
-from msgspec.structs import replace
 
 from opsd.core import heartbeat, sequence
 from opsd.core.instants import whole
@@ -70,7 +69,8 @@ class Writing(msgspec.Struct, frozen=True):
 def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, now: datetime) -> Writing:
     """The telemetry row and documents that this pass's outcome calls for; nothing where it repeats the last one."""
     old = before.written
-    picture = picture_of(run)
+    health_digest = _health_digest(run)
+    picture = picture_of(run, health_digest)
     sample = telemetry.every_pass or sample_due(run, telemetry.interval_s, now)
     changed = picture != old.state_digest
     cursor_due = ingest.ok and (sample or _cursor_due(before, run, now))
@@ -78,14 +78,13 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
         return Writing((), old, changed=False)
 
     effects: list[Append | Replace] = []
-    health_digest, sequence_digest, transport_digest = (
-        _health_digest(run),
-        _sequence_digest(run),
-        _transport_digest(run),
-    )
+    sequence_digest, transport_digest = _sequence_digest(run), _transport_digest(run)
+    verdict_digest = _verdict_digest(run, health_digest, sequence_digest)
     heartbeat_digest = hash((run.beat.text, run.heartbeat and run.heartbeat.freshness_status)) if run.beat else 0
-    if changed or sample:
-        effects.append(Append(Journal.RECONCILE, _reconcile_row(before, run, ingest, telemetry, now, sample=sample)))
+    # Not one for every event: a busy loop would fill its disk with rows that say nothing.
+    row_due = sample or telemetry.from_start or not ingest.ok or verdict_digest != old.verdict_digest
+    if row_due:
+        effects.append(Append(Journal.RECONCILE, _reconcile_row(old, run, ingest, telemetry, now, sample=sample)))
     if run.heartbeat is not None and heartbeat_digest != old.heartbeat_digest:
         effects.append(Append(Journal.HEARTBEAT, heartbeat.row(run.heartbeat)))
         effects.append(Replace(Document.HEARTBEAT, run.heartbeat))
@@ -110,6 +109,9 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
             sequence_digest=sequence_digest,
             heartbeat_digest=heartbeat_digest,
             transport_digest=transport_digest,
+            verdict_digest=verdict_digest,
+            row_line=max(0, run.cursor_line) if row_due else old.row_line,
+            row_events=run.fold.event_count if row_due else old.row_events,
             cursor_line=run.cursor_line if cursor_due else old.cursor_line,
             cursor_at=now if cursor_due else old.cursor_at,
             at=now if sample else old.at,
@@ -155,7 +157,25 @@ def _is_running(run: Run) -> bool:
     return run.projection is not None and run.projection.transition.current_state is Lifecycle.RUNNING
 
 
-def picture_of(run: Run) -> int:
+def _verdict_digest(run: Run, health_digest: int, sequence_digest: int) -> int:
+    projection = run.projection
+    return hash(
+        (
+            projection
+            and (
+                projection.phase,
+                projection.transition.current_state,
+                projection.run_id,
+                projection.has_pending_approval,
+                projection.divergence.any,
+            ),
+            health_digest,
+            sequence_digest,
+        )
+    )
+
+
+def picture_of(run: Run, health_digest: int) -> int:
     """A number that differs wherever an operator could tell two pictures apart; clocks, lags, trace ids left out."""
     projection, health, facts = run.projection, run.health, run.fold.run
     return hash(
@@ -178,7 +198,7 @@ def picture_of(run: Run) -> int:
                 projection.basis,
             ),
             facts and (facts.role, facts.activity, facts.ending),
-            health and _health_digest(run),
+            health and health_digest,
         )
     )
 
@@ -324,7 +344,7 @@ def event_envelope(run: Run, trace_id: str, now: datetime) -> LoopRunEvent | Non
 
 
 def _reconcile_row(
-    before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, now: datetime, *, sample: bool
+    told: Written, run: Run, ingest: Ingest, telemetry: Telemetry, now: datetime, *, sample: bool
 ) -> ReconcileRow:
     health, drift = run.health, run.sequence
     unset = msgspec.UNSET
@@ -335,9 +355,9 @@ def _reconcile_row(
         trace_id=telemetry.trace_id,
         transport=run.ref.transport,
         status="success" if ingest.ok else "failed",
-        cursor_offset_before=0 if telemetry.from_start else max(0, before.cursor_line),
+        cursor_offset_before=0 if telemetry.from_start else told.row_line,
         cursor_offset_after=max(0, run.cursor_line),
-        events_ingested=telemetry.events_ingested,
+        events_ingested=max(telemetry.events_ingested, run.fold.event_count - told.row_events),
         max_events=0,
         from_start=telemetry.from_start,
         retry_attempts=1,
@@ -373,12 +393,15 @@ def run_row(ref: LoopRef, facts: RunFacts, now: datetime) -> RunRow:
 
 def restored_marks(run: Run, now: datetime) -> Written:
     """What the documents of a run just read back from disk say, so that the first pass need not write them again."""
-    return replace(
-        Written(),
-        state_digest=picture_of(run),
-        health_digest=_health_digest(run),
-        sequence_digest=_sequence_digest(run),
+    health_digest, sequence_digest = _health_digest(run), _sequence_digest(run)
+    return Written(
+        state_digest=picture_of(run, health_digest),
+        health_digest=health_digest,
+        sequence_digest=sequence_digest,
         transport_digest=_transport_digest(run),
+        verdict_digest=_verdict_digest(run, health_digest, sequence_digest),
+        row_line=max(0, run.cursor_line),
+        row_events=run.fold.event_count,
         cursor_line=run.cursor_line,
         cursor_at=now,
         at=now,

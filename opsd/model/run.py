@@ -37,6 +37,10 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     sequence_digest: int = 0
     heartbeat_digest: int = 0
     transport_digest: int = 0
+    verdict_digest: int = 0
+    row_line: int = 0
+    row_events: int = 0
+    """Up to which line, and how many events, the telemetry rows have told."""
     cursor_line: int = -1
     cursor_at: datetime | None = None
     at: datetime | None = None
