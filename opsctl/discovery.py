@@ -16,7 +16,10 @@ def find_socket(option: str | None, variable: str | None, start: str) -> str:
 
 
 def _in_home(start: str) -> str | None:
-    folder = os.path.abspath(start)
+    try:
+        folder = os.path.abspath(start)
+    except FileNotFoundError:  # whoever calls stands in a folder that was removed
+        return None
     while True:
         path = os.path.join(folder, HOME_SOCKET)
         if _is_there(path):

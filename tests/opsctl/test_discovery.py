@@ -53,3 +53,13 @@ def test_a_home_that_is_locked_away_is_still_the_one_that_is_meant(tmp_path: Pat
         assert find_socket(None, None, str(tmp_path)) == socket
     finally:
         folder.chmod(0o700)
+
+
+def test_a_folder_that_was_removed_leads_to_the_systems_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell may stand in a folder that somebody has removed meanwhile."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert find_socket(None, None, os.curdir) == SYSTEM_SOCKET
