@@ -156,10 +156,16 @@ class Journalist:
         return f"{self._folder}/{file.value}"
 
 
+_LOCAL_TROUBLE = frozenset({"artifacts_missing", "artifacts_unreadable"})
+
+
 def _summary(one: Condition, health: HealthDocument) -> str:
     if one.finding is not None:
         return f"{REASONS[one.finding.code].says} {one.finding.evidence}"
-    return " ".join(REASONS[code].says if code in REASONS else f"{code}." for code in health.reason_codes)
+    # The contract calls unreadable local files a transport failure; people are told what it really is.
+    local = next((finding.code for finding in health.findings if finding.code in _LOCAL_TROUBLE), None)
+    codes = [local if local and code == "transport_unreachable" else code for code in health.reason_codes]
+    return " ".join(REASONS[code].says if code in REASONS else f"{code}." for code in codes)
 
 
 def _id(*parts: str) -> EscalationId:

@@ -139,6 +139,17 @@ def test_a_loop_that_was_never_read_gets_a_health_document_and_no_state() -> Non
     assert [finding.code for finding in decision.run.health.findings] == ["artifacts_missing"]
 
 
+def test_local_trouble_is_told_to_people_as_what_it_is() -> None:
+    """The contract's code speaks of a transport; nobody should go and look for a service on a local checkout."""
+    once = a_pass(a_run(), unreachable(0))
+
+    twice = a_pass(once.run, unreachable(30))
+
+    (row,) = twice.escalations
+    assert row.reason_codes == ("transport_unreachable",)
+    assert row.summary == "The loop's folder or its event log is not there."
+
+
 def test_a_failed_look_keeps_what_was_believed_and_says_that_it_failed() -> None:
     run = a_working_run()
 
