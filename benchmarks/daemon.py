@@ -25,6 +25,7 @@ class Daemon:
     def __init__(self, fleet: Fleet, folder: str, *, profile_file: str | None = None) -> None:
         self.socket = fleet.layout.socket
         self._log = os.path.join(folder, "opsd.log")
+        self._is_sampled = profile_file is not None
         module = ["-m", "opsd"] if profile_file is None else ["-m", "benchmarks.sampler", profile_file, "opsd"]
         self._words = [sys.executable, *module, "--repo", fleet.layout.home]
         self.started_s = 0.0
@@ -98,6 +99,11 @@ class Daemon:
         if missing:
             raise RuntimeError(f"{missing} of {loops} loops never seen:\n{self.last_words()}")
         return time.monotonic() - self.started_s
+
+    def profile_from_now(self) -> None:
+        """What was sampled so far is forgotten. Without a profile nothing happens."""
+        if self._is_sampled:
+            self._process.send_signal(signal.SIGUSR1)
 
     def metric(self, name: str) -> float:
         """What the daemon itself counts under `name`, one of its metrics without labels."""

@@ -1,10 +1,12 @@
 """Where a program's CPU time goes, by sampling its threads from inside; it needs no other tool and costs 1 to 2 %.
 
 `python -m benchmarks.sampler FILE MODULE [ARGUMENT ...]` runs the module as `python -m` would. Every few milliseconds
-the CPU time that a thread has used since the last look is charged to what it is doing now.
+the CPU time that a thread has used since the last look is charged to what it is doing now. SIGUSR1 has it start anew:
+a measured window can leave out what came before.
 """
 
 import runpy
+import signal
 import sys
 import threading
 from collections import defaultdict
@@ -16,14 +18,14 @@ import msgspec
 
 EVERY_S = 0.004
 _DEPTH_MAX = 60
-_SHOWN = 25
+_SHOWN = 40
 
 
 class Sampler:
-    """CPU seconds by stack, innermost first as `file:line function`, of all Python threads but its own."""
+    """CPU seconds by thread and stack, innermost first as `file:line function`, of all Python threads but its own."""
 
     def __init__(self) -> None:
-        self.cpu_s: dict[tuple[str, ...], float] = defaultdict(float)
+        self.cpu_s: dict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
         self._before_ns: dict[int, int] = {}
 
     def look(self) -> None:
@@ -35,7 +37,7 @@ class Sampler:
             used_ns = now_ns - self._before_ns.get(thread.native_id, now_ns)
             self._before_ns[thread.native_id] = now_ns
             if frame is not None and used_ns > 0:
-                self.cpu_s[_stack(frame)] += used_ns / 1e9
+                self.cpu_s[thread.name, _stack(frame)] += used_ns / 1e9
 
 
 def _on_cpu_ns(native_id: int) -> int:
@@ -78,23 +80,28 @@ def sampling(path: str) -> Iterator[None]:
     sys.setswitchinterval(0.0005)
     thread = threading.Thread(target=watch, name="sampler", daemon=True)
     thread.start()
+    before = signal.signal(signal.SIGUSR1, lambda *_: sampler.cpu_s.clear())
     try:
         yield
     finally:
         over.set()
         thread.join()
+        signal.signal(signal.SIGUSR1, before)
         sys.setswitchinterval(interval_s)
         with open(path, "wb") as file:
-            file.write(msgspec.msgpack.encode(list(sampler.cpu_s.items())))
+            samples = [(thread_name, stack, used_s) for (thread_name, stack), used_s in sampler.cpu_s.items()]
+            file.write(msgspec.msgpack.encode(samples))
 
 
 def top(path: str) -> str:
-    """What a sampled file says, for people: where the time was spent itself, and under which functions."""
+    """What a sampled file says, for people: the time spent itself, under which functions, and in which threads."""
     with open(path, "rb") as file:
-        samples = msgspec.msgpack.decode(file.read(), type=list[tuple[tuple[str, ...], float]])
+        samples = msgspec.msgpack.decode(file.read(), type=list[tuple[str, tuple[str, ...], float]])
     itself: dict[str, float] = defaultdict(float)
     below: dict[str, float] = defaultdict(float)
-    for stack, used_s in samples:
+    threads: dict[str, float] = defaultdict(float)
+    for thread, stack, used_s in samples:
+        threads[thread] += used_s
         itself[stack[0]] += used_s
         for function in {_function(call) for call in stack}:
             below[function] += used_s
@@ -106,6 +113,8 @@ def top(path: str) -> str:
             *_largest(itself, total_s),
             "with all that it calls:",
             *_largest(below, total_s),
+            "by thread:",
+            *_largest(threads, total_s),
         )
     )
 

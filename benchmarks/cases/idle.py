@@ -35,6 +35,7 @@ def measure(plan: Plan) -> Outcome:
             daemon.wait_for_picture(loops, within_s=300)
             fleet.wait_for_files(within_s=300)
             time.sleep(settle_s)
+            daemon.profile_from_now()
             begin_s, before_s = time.monotonic(), cpu_s(daemon.pid)
             time.sleep(seconds)
             percent = 100 * (cpu_s(daemon.pid) - before_s) / (time.monotonic() - begin_s)

@@ -99,6 +99,7 @@ def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: 
         window_s = (begin_s + WARM_UP_S, begin_s + WARM_UP_S + seconds)
         pids = [runtime.pid, *(child.pid for child in watching)]
         _sleep_until(window_s[0])
+        daemon.profile_from_now()
         before_s, others_s = cpu_s(daemon.pid), sum(map(cpu_s, pids))
         passes_before = daemon.metric("opsd_passes_total")
         cold_ms = _cold_starts(daemon.socket, window_s)

@@ -1,6 +1,7 @@
 """The processes around the daemon, for real: each is started, does its part, and leaves what it found."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,12 +83,20 @@ def test_the_sampler_charges_the_function_that_was_busy(tmp_path: Path) -> None:
     path = str(tmp_path / "samples")
 
     with sampling(path):
-        spin(3_000_000)
+        spin(1_000_000)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        spin_more(3_000_000)
 
-    assert "test_children.py spin" in top(path).replace("benchmarks/", "")
+    assert "test_children.py spin_more" in top(path)
+    assert "test_children.py spin\n" not in top(path)
 
 
 def spin(rounds: int) -> None:
+    for _ in range(rounds):
+        pass
+
+
+def spin_more(rounds: int) -> None:
     for _ in range(rounds):
         pass
 
