@@ -446,6 +446,14 @@ class TestTheCourse:
 
         assert (found.severity if found else None) is severity
 
+    def test_a_run_that_gave_up_over_failing_tests_says_so_as_a_note(self) -> None:
+        """`max_iterations_reached` alone would leave the reason to be searched for."""
+        over = RunFacts(RUN_ID, 1, tests_failed_streak=4, ending=Ending.MAX_ITERATIONS)
+
+        found = judged(projected(Phase.STOPPED, fold=a_story(run=over)))
+
+        assert found["tests_failing"].severity is INFO
+
     def test_a_run_that_is_over_fails_no_tests(self) -> None:
         run = projected(Phase.COMPLETE, fold=a_story(run=RunFacts(RUN_ID, 1, tests_failed_streak=9)))
 

@@ -161,17 +161,21 @@ def control_open(look: Look) -> Answer:
     return "The last control request, if any, ended well."
 
 
+_GAVE_UP = frozenset({Ending.MAX_ITERATIONS, Ending.STUCK, Ending.NO_PROGRESS})
+
+
 def tests_failing(look: Look) -> Answer:
-    """The tests gate of the run that is under way failed in one iteration after the other."""
+    """The tests gate failed in one iteration after the other: of the run under way, or of one that gave up over it."""
     facts = look.run.fold.run
-    if look.lifecycle is not Lifecycle.RUNNING or facts is None:
-        return "Nothing runs."
+    runs = look.lifecycle is Lifecycle.RUNNING
+    if facts is None or not (runs or facts.ending in _GAVE_UP):
+        return "Nothing runs, and the newest run did not give up."
     streak = facts.tests_failed_streak
     if streak < TESTS_FAILED_WORTH_A_NOTE:
         return "The tests gate did not fail twice in a row."
     return Finding(
         "tests_failing",
-        Severity.DEGRADED if streak >= TESTS_FAILED_TOO_OFTEN else Severity.INFO,
+        Severity.DEGRADED if runs and streak >= TESTS_FAILED_TOO_OFTEN else Severity.INFO,
         None,
         f"The tests gate failed in the last {streak} iterations of run {facts.run_id}.",
         facts.run_id,
