@@ -19,13 +19,16 @@ LIMIT_S = 30.0
 
 
 class OpsdProcess:
-    """`opsd run --repo HOME`, ready when the block begins and stopped when it ends."""
+    """`opsd run --repo HOME`, ready when the block begins and stopped when it ends. `wrapper` is what runs it."""
 
-    def __init__(self, home: Path, *flags: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, *flags: str, variables: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
+    ) -> None:
         self.socket = f"{home}/.superloop/ops-manager/opsd.sock"
         self._log = home / "opsd.log"
         self._flags = ("--repo", str(home), *flags)
         self._variables = variables
+        self._wrapper = wrapper
 
     def __enter__(self) -> Self:
         self.start()
@@ -40,7 +43,7 @@ class OpsdProcess:
 
     def start(self) -> None:
         with self._log.open("wb") as log:
-            self.process = spawn("run", *self._flags, out=log, variables=self._variables)
+            self.process = spawn("run", *self._flags, out=log, variables=self._variables, wrapper=self._wrapper)
         self.until(lambda: self.process.poll() is not None or "daemon.ready" in self.events(), "it is ready")
         assert self.process.poll() is None, self._log.read_text()
 
