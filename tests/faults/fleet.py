@@ -104,14 +104,15 @@ class Manager:
         self.passes = Passes(LocalTransport(files, processes), rules, lambda: 0.0)
         self.runs, self.faults = restore(self.store, loops, now, boot_id=boot_id)
 
-    def look(self, now: datetime) -> list[PassResult]:
-        results = self.passes.run([PassRequest(run, TraceId("trace")) for run in self.runs], now)
+    def look(self, now: datetime, *, from_start: bool = False) -> list[PassResult]:
+        requests = [PassRequest(run, TraceId("trace"), from_start=from_start) for run in self.runs]
+        results = self.passes.run(requests, now)
         self.runs = [result.run for result in results]
         return results
 
-    def look_and_commit(self, now: datetime) -> list[PassResult]:
+    def look_and_commit(self, now: datetime, *, from_start: bool = False) -> list[PassResult]:
         """One pass over all loops, and one commit of what follows. Raises AssertionError if either went wrong."""
-        results = self.look(now)
+        results = self.look(now, from_start=from_start)
         assert all(result.error is None for result in results), [result.error for result in results]
         effects = [LoopCommit(each.run.ref.loop_id, each.decision.effects) for each in results if each.decision]
         assert self.store.commit(effects, now).failures == ()
