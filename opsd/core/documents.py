@@ -261,7 +261,8 @@ def state_document(run: Run, telemetry: Telemetry, now: datetime) -> StateDocume
             stream_note=run.stream_note,
             quarantined_at=run.quarantined_at,
             baseline=run.baseline,
-            stream=run.cursor.stream if run.cursor else None,
+            # While a replay is under way the cursor is the replay's, and the fold is still the one before.
+            stream=run.cursor.stream if run.cursor and run.rebuild is None else None,
             boot_id=telemetry.boot_id,
         ),
         phase=projection.phase,

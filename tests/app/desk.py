@@ -8,6 +8,7 @@ from opsd.model.effects import Document
 from opsd.model.ids import LoopId
 from opsd.model.observation import ProcessSighting
 from opsd.model.run import LoopRef, Run
+from opsd.transports.tail import STANDARD_LIMITS, Limits
 from tests.faults.fleet import START, Manager, lay_down_from
 from tests.transports.trees import Table
 
@@ -25,9 +26,9 @@ class Desk:
         self.now = lay_down_from(START, "steady", self.repo, loop_id=LOOP, until="iteration-2", pid=PID)
         self.log = self.repo / ".superloop/loops" / LOOP / "events.jsonl"
 
-    def start(self, boot_id: str = "boot", processes: Table = AT_WORK) -> Manager:
+    def start(self, boot_id: str = "boot", processes: Table = AT_WORK, limits: Limits = STANDARD_LIMITS) -> Manager:
         self.now += timedelta(seconds=1)
-        return Manager(str(self.home), [LoopRef(LOOP, str(self.repo))], self.now, processes, Disk(), boot_id)
+        return Manager(str(self.home), [LoopRef(LOOP, str(self.repo))], self.now, processes, Disk(), boot_id, limits)
 
     def look(self, manager: Manager) -> tuple[Run, list[str]]:
         """The run after one pass and its commit, and what that escalated."""

@@ -9,6 +9,7 @@ import pytest
 from opsd.disk import Disk
 from opsd.model.effects import Document, Journal
 from opsd.model.run import LoopRef
+from opsd.transports.tail import Limits
 from tests.app.desk import LOOP, Desk
 from tests.doubles.files import MemoryFiles
 from tests.faults.fleet import START, Manager, lay_down_from
@@ -134,3 +135,25 @@ def test_a_journal_whose_maker_was_killed_before_it_flushed_the_names_above_keep
 
     (stored,) = manager(now).store.load([LOOP], now)
     assert set(told) & {one.id for one in stored.open_escalations}
+
+
+def test_a_replay_that_was_interrupted_by_a_failed_look_and_a_kill_is_begun_again(desk: Desk) -> None:
+    """What a failed look writes has the fold from before the replay, and the cursor from within it."""
+    slices = Limits(lines_per_pass=4)
+    whole = desk.log.read_bytes()
+    lines = whole.count(b"\n")
+    manager = desk.start()
+    desk.look(manager)
+    manager = desk.start(limits=slices)
+    manager.look_and_commit(desk.now, from_start=True)
+    desk.log.unlink()
+    desk.log.mkdir()
+    desk.look(manager)
+    desk.log.rmdir()
+    desk.log.write_bytes(whole)
+
+    manager = desk.start(limits=slices)
+    while desk.look(manager)[0].fold.line < lines:
+        pass
+
+    assert manager.runs[0].fold.event_count == lines

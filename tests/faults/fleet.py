@@ -24,6 +24,7 @@ from opsd.store.commit import LoopCommit
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.transports.local import LocalTransport
+from opsd.transports.tail import STANDARD_LIMITS, Limits
 from tests.transports.trees import Table
 
 START = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
@@ -97,11 +98,18 @@ class Manager:
     """opsd's passes and commits on one home, from a start on. `files` is the disk that its own files lie on."""
 
     def __init__(
-        self, home: str, loops: Sequence[LoopRef], now: datetime, processes: Table, files: Files, boot_id: str
+        self,
+        home: str,
+        loops: Sequence[LoopRef],
+        now: datetime,
+        processes: Table,
+        files: Files,
+        boot_id: str,
+        limits: Limits = STANDARD_LIMITS,
     ) -> None:
         rules = Rules(home=home, boot_id=boot_id)
         self.store = Store(Layout(home), files)
-        self.passes = Passes(LocalTransport(files, processes), rules, lambda: 0.0)
+        self.passes = Passes(LocalTransport(files, processes, limits=limits), rules, lambda: 0.0)
         self.runs, self.faults = restore(self.store, loops, now, boot_id=boot_id)
 
     def look(self, now: datetime, *, from_start: bool = False) -> list[PassResult]:
