@@ -45,9 +45,7 @@ class Life(NamedTuple):
 
 
 LIVES = (
-    Life("complete", "running", None, 101),
     Life("approval", "running", "pending", 102),
-    Life("stuck", "running", "stuck", 103),
     Life("killed", "running", "killed", 104),
     Life("max-iterations", "running", None, 105),
     Life("torn-lines", "running", None, 106),

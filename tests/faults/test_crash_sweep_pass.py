@@ -1,7 +1,7 @@
 """Killed anywhere between looking and having written, opsd goes on: the same picture, nothing counted or told twice.
 
-Two passes over six loops. The first saw their runs at work; the second, which is cut short at every call that changes
-the disk, sees one complete, one ask for approval, one stuck, one killed, one stopped, and a line that is no event.
+Two passes over four loops. The first saw their runs at work; the second, which is cut short at every call that changes
+the disk, sees one ask for approval, one killed, one stopped, and one complete with a line that is no event.
 """
 
 import json
@@ -22,14 +22,11 @@ from tests.simulation.machine import Killed, Machine
 
 TOLD = {
     ("approval-loop", "approval_pending"): 1,
-    ("stuck-loop", "run_stuck"): 1,
     ("killed-loop", "run_crashed"): 1,
     ("max-iterations-loop", "run_stopped"): 1,
 }
 ENDINGS = {
-    ("complete-loop", "complete"),
     ("approval-loop", "awaiting_approval"),
-    ("stuck-loop", "stuck"),
     ("max-iterations-loop", "max_iterations"),
     ("torn-lines-loop", "complete"),
 }
@@ -71,7 +68,7 @@ def test_a_pass_killed_anywhere_is_gone_on_with_as_if_it_had_not_been(how: str, 
     survivor = outcomes[-1]["n"]
     print(f"killed at {len(outcomes) - 1} calls, survived at N={survivor}")
     assert [outcome["killed"] for outcome in outcomes] == [True] * (len(outcomes) - 1) + [False]
-    assert len(outcomes) > 100, "the sweep must really have met the pass's writes"
+    assert len(outcomes) > 80, "the sweep must really have met the pass's writes"
     later = lay_down_lives(tmp_path / "checkouts", later=True)
     whole = managed(str(tmp_path / str(survivor)), tmp_path / "checkouts", later, ENDED)
     whole.look_and_commit(later)
@@ -113,7 +110,7 @@ def test_a_power_cut_anywhere_in_a_pass_is_gone_on_from_though_all_unflushed_is_
     else:
         pytest.fail("no pass survived")
     print(f"power cut before each of {calls - 1} calls")
-    assert calls > 30, "the sweep must really have met the pass's writes"
+    assert calls > 20, "the sweep must really have met the pass's writes"
 
 
 def _machine(own: MemoryFiles, home: str) -> Machine:

@@ -54,12 +54,12 @@ def _loops(fleet: Fleet) -> Iterator[tuple[str, str, str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_killed_many_times_while_a_fleet_lives_it_has_counted_and_told_everything_once(
-    tmp_path: Path,
+    short_path: Path,
 ) -> None:
     """It starts, lives for a moment and dies, until every run has ended; some deaths come before it was ready."""
     seed = 1
     dice = Random(seed)
-    fleet = make_fleet(tmp_path, len(MIX), seed=seed, speed=SPEED, mix=list(MIX))
+    fleet = make_fleet(short_path, len(MIX), seed=seed, speed=SPEED, mix=list(MIX))
     home = Path(fleet.home)
     deaths = 0
     with FleetPlay(fleet, stagger_s=1.0, rerun=False) as play:

@@ -62,9 +62,9 @@ def verified(opsd: OpsdProcess) -> bool:
 
 
 @pytest.mark.slow
-def test_on_a_full_disk_it_goes_on_in_memory_says_so_and_writes_it_all_once_there_is_room(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "home", size_kib=600) as home:
-        loops = loops_of_a_home(tmp_path, home, 3)
+def test_on_a_full_disk_it_goes_on_in_memory_says_so_and_writes_it_all_once_there_is_room(short_path: Path) -> None:
+    with small_disk(short_path / "home", size_kib=600) as home:
+        loops = loops_of_a_home(short_path, home, 3)
         with OpsdProcess(home) as opsd:
             opsd.until(lambda: all(on_disk(home, loop) for loop in loops), "all is on the disk")
             ballast = fill(home)
@@ -107,9 +107,9 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_home_that_takes_no_writes_is_refused_at_the_start_with_what_to_mend(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "home", size_kib=600) as home:
-        loops_of_a_home(tmp_path, home, 1)
+def test_a_home_that_takes_no_writes_is_refused_at_the_start_with_what_to_mend(short_path: Path) -> None:
+    with small_disk(short_path / "home", size_kib=600) as home:
+        loops_of_a_home(short_path, home, 1)
         make_read_only(home)
         try:
             code, _, said = finished("run", "--repo", str(home))
@@ -122,14 +122,14 @@ def test_a_home_that_takes_no_writes_is_refused_at_the_start_with_what_to_mend(t
 
 
 @pytest.mark.slow
-def test_with_too_few_watches_it_says_that_it_is_blind_and_sees_every_change_all_the_same(tmp_path: Path) -> None:
+def test_with_too_few_watches_it_says_that_it_is_blind_and_sees_every_change_all_the_same(short_path: Path) -> None:
     """In a user namespace of its own, whose limit is its own as well."""
     probe = spawn("version", wrapper=FEW_WATCHES)
     if probe.wait(LIMIT_S) != 0:
         pytest.skip("user namespaces, or their limit of watches, cannot be made here")
-    home = tmp_path / "home"
+    home = short_path / "home"
     home.mkdir()
-    loops = loops_of_a_home(tmp_path, home, 30)
+    loops = loops_of_a_home(short_path, home, 30)
     with OpsdProcess(home, "--sweep-idle-interval-s", "1", wrapper=FEW_WATCHES) as opsd:
         opsd.until(lambda: "watch_blind" in opsd.findings(), "it says that it cannot watch")
 

@@ -303,7 +303,8 @@ class World:
         """Killed at any moment, what lies on the disk fits together."""
         for stored in self.watcher.store.load(self.loop_ids, self.clock.now(), mend=False):
             memory = stored.state.memory if stored.state else None
-            if memory is not None and stored.loop_id not in self.uneven:
+            # A fold without a place in the log stands for nothing: the log is to be read from its start.
+            if memory is not None and memory.stream is not None and stored.loop_id not in self.uneven:
                 checks.not_ahead(memory.fold, stored.cursor)
 
     def _check_journals(self, *, opened: bool = True) -> None:
