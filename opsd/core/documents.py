@@ -40,6 +40,9 @@ from opsd.model.telemetry import ReconcileRow
 from opsd.model.thresholds import Thresholds
 
 CURSOR_LAG = timedelta(seconds=5)
+"""From then on the next pass writes a running loop's cursor, whatever brought that pass about."""
+CURSOR_LAG_MAX = timedelta(seconds=10)
+"""A pass is made for the cursor's sake. Loops that go on never come to this: at 5 s each would be looked at twice."""
 
 _NULL = msgspec.Raw(b"null")
 _events = msgspec.json.Decoder(EventLine)
@@ -147,7 +150,7 @@ def next_writing(run: Run, interval_s: float) -> WakeAt | None:
     sample = last.at + timedelta(seconds=interval_s) if last.at is not None and _is_running(run) else None
     reached = run.transport_health is not None and run.transport_health.failure_streak == 0
     if reached and run.cursor_line != last.cursor_line and last.cursor_at is not None:
-        cursor = last.cursor_at + CURSOR_LAG
+        cursor = last.cursor_at + CURSOR_LAG_MAX
         if sample is None or cursor < sample:
             return WakeAt(cursor, "the cursor on disk lags behind")
     return WakeAt(sample, "telemetry sample") if sample is not None else None

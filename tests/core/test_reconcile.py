@@ -104,7 +104,7 @@ def test_one_new_event_costs_one_document_while_the_cursor_may_lag() -> None:
     assert documents(decision) == [Document.STATE]
     assert journals(decision) == []
     assert decision.wake is not None
-    assert decision.wake.when == moment(8), "five seconds after the cursor was last written"
+    assert decision.wake.when == moment(13), "ten seconds after the cursor was last written, if no pass comes before"
     caught_up = a_pass(
         decision.run,
         a_seen((), after_s=8, first_line=5, artifacts=AT_WORK, process=ProcessSighting.ALIVE, stream=STREAM),
