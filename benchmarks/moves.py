@@ -3,6 +3,7 @@
 When each move is made is the schedule of `benchmarks.runtime`; here are only their content and their order.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from opsd.sim.documents import CONFIG, folder
 from opsd.sim.part import Part
 from opsd.sim.script import look, run_script
 from opsd.sim.steps import Append, Die, Document, Exit, FileOp, Mark
-from opsd.sim.tree import DiskTree, pretty
+from opsd.sim.tree import DiskTree, compact, pretty
 
 # So fast that the history laid down ends about now, and so that no file stays half written between two moves.
 _PART = Part(speed=1000.0, gap_s=0.0)
@@ -65,6 +66,12 @@ class Life:
                     pass
                 case op:
                     before.append(op)
+
+    def advance(self, moves: int) -> None:
+        """Make so many moves at once, so that loops laid down alike are not in step with each other."""
+        for move in itertools.islice(self.moves(), moves):
+            for op in (*move.before, Append(self.log, compact(move.event))):
+                self.perform(op)
 
     def perform(self, op: FileOp) -> None:
         self.lines += isinstance(op, Append) and op.path == self.log

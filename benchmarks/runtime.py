@@ -18,6 +18,9 @@ from benchmarks.child import leave, task, tell
 from benchmarks.moves import Life, Move, allow_silence
 from opsd.sim.tree import compact
 
+EVENTS_PER_ITERATION = 25
+"""About so many in a run without trouble."""
+
 
 class Role(msgspec.Struct, frozen=True):
     """A loop that is played: its tree is laid down up to the script's mark `until` (None: to the run's end)."""
@@ -31,6 +34,7 @@ class Role(msgspec.Struct, frozen=True):
 class RuntimeTask(msgspec.Struct, frozen=True):
     """`events` of them in all, `rate` a second, dealt over all roles; the stamps go to `stamps_file`.
 
+    Where there are events, each loop starts at another point of its iteration: real loops are not in step.
     `silence_s` is how long roles may be silent by configuration, 0 for no limit.
     """
 
@@ -117,12 +121,14 @@ def append(path: str, line: bytes) -> int:
 
 def main() -> None:
     mine = task(RuntimeTask)
-    lives = []
+    lives, dice = [], random.Random(1)
     for role in mine.roles:
         life = Life(role.repo, role.loop_id, role.scenario, pid=os.getpid(), start_s=time.time())
         if mine.silence_s:
             allow_silence(role.repo, mine.silence_s)
         life.lay_down(role.until)
+        if mine.events:
+            life.advance(dice.randrange(EVENTS_PER_ITERATION))
         lives.append(life)
     dealt = deal(lives, mine.events, seed=1)
     tell("ready")
