@@ -1,10 +1,12 @@
 """The child that asks the daemon questions at fixed instants, each on a connection of its own, as `opsctl` does.
 
+It waits for a first word to begin.
 The time of an answer counts from the instant at which its question was due: a daemon that keeps one question waiting
 does not get away with the ones behind it.
 """
 
 import itertools
+import sys
 import time
 
 import msgspec
@@ -33,8 +35,9 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def main() -> None:
     mine = task(ProberTask)
     answers: list[Answer] = []
-    due_ns = time.monotonic_ns()
     tell("ready")
+    sys.stdin.readline()
+    due_ns = time.monotonic_ns()
     targets = itertools.cycle(mine.targets)
     while not stopped():
         target = next(targets)

@@ -16,8 +16,11 @@ from types import FrameType
 
 import msgspec
 
-EVERY_S = 0.004
+EVERY_S = 0.002
 _DEPTH_MAX = 60
+# A thread found waiting has used its time since the last look in some burst that nobody saw.
+_IDLE = frozenset({"select", "wait"})
+_BURST = ("(in bursts between two looks)",)
 _SHOWN = 40
 
 
@@ -37,7 +40,8 @@ class Sampler:
             used_ns = now_ns - self._before_ns.get(thread.native_id, now_ns)
             self._before_ns[thread.native_id] = now_ns
             if frame is not None and used_ns > 0:
-                self.cpu_s[thread.name, _stack(frame)] += used_ns / 1e9
+                stack = _BURST if frame.f_code.co_name in _IDLE else _stack(frame)
+                self.cpu_s[thread.name, stack] += used_ns / 1e9
 
 
 def _on_cpu_ns(native_id: int) -> int:

@@ -1,5 +1,5 @@
 """(a) From an appended event to what the API shows and what lies on disk, at a steady rate over all loops;
-(f) what the API and `opsctl` answer meanwhile.
+(f) what the API and `opsctl` answer under the same load, in a second part of it.
 
 The writer, the reader of the feed, the reader of the disk and the asker are four processes, and none is the daemon.
 """
@@ -9,8 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from benchmarks.arrivals import latencies_ms, sightings_of
@@ -38,21 +38,39 @@ COLD_STARTS = 12
 QUIET_S = 3.0
 
 
+class _Span(NamedTuple):
+    """A part of the load, in seconds of the monotonic clock."""
+
+    begin_s: float
+    end_s: float
+
+    def holds(self, at_ns: int) -> bool:
+        return self.begin_s <= at_ns / 1e9 < self.end_s
+
+
+class _Use(NamedTuple):
+    """What was used within a span: by the daemon, and by the processes around it."""
+
+    cpu_percent: float
+    others_percent: float
+    passes: float
+    memory: Memory
+
+
 class _Heard(NamedTuple):
-    """What the processes around the daemon found, and what the daemon used, within the measured window."""
+    """What the processes around the daemon found in the two parts of the load, and what the daemon used in them."""
 
     stamps: Sequence[Stamp]
+    """Of the first part, in which nobody asks."""
     seen: Sequence[Sighting]
     stored: Sequence[Sighting]
+    use: _Use
     answers: Sequence[Answer]
+    asked_use: _Use
     quiet_ms: Sequence[float]
     """Whole `opsctl status` processes before the load began."""
-    cold_ms: Sequence[float]
-    """The same during the load."""
-    cpu_percent: float
-    memory: Memory
-    harness_percent: float
-    passes: float
+    loaded_ms: Sequence[float]
+    """The same in the second part."""
 
 
 def measure(plan: Plan) -> Outcome:
@@ -75,7 +93,7 @@ def measure(plan: Plan) -> Outcome:
 
 def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: str | None) -> _Heard:
     """Put the load on a daemon, and gather what was found once it is over."""
-    events = int(rate * (WARM_UP_S + seconds))
+    events = int(rate * (WARM_UP_S + 2 * seconds))
     stamps, pieces, sightings, answers = (os.path.join(folder, name) for name in ("w", "r", "d", "q"))
     with ExitStack() as stack:
         runtime = stack.enter_context(Child("runtime", RuntimeTask(fleet.roles, stamps, rate, events), folder))
@@ -83,49 +101,60 @@ def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: 
         daemon = stack.enter_context(Daemon(fleet, folder, profile_file=profile_file))
         daemon.wait_for_picture(len(fleet.roles))
         fleet.wait_for_files(within_s=60)
-        watching = (
-            stack.enter_context(Child("watcher", WatcherTask(daemon.socket, pieces), folder)),
-            stack.enter_context(Child("observer", ObserverTask(fleet.folders(), sightings), folder)),
-            stack.enter_context(
-                Child("prober", ProberTask(daemon.socket, _targets(fleet), ASKED_PER_S, answers), folder)
-            ),
-        )
-        for child in watching:
+        quiet_ms = _cold_starts(daemon.socket, _Span(time.monotonic(), time.monotonic() + QUIET_S))
+        watcher = stack.enter_context(Child("watcher", WatcherTask(daemon.socket, pieces), folder))
+        observer = stack.enter_context(Child("observer", ObserverTask(fleet.folders(), sightings), folder))
+        asking = ProberTask(daemon.socket, _targets(fleet), ASKED_PER_S, answers)
+        prober = stack.enter_context(Child("prober", asking, folder))
+        others = (runtime, watcher, observer, prober)
+        for child in others[1:]:
             child.hear("ready", within_s=30)
-        quiet_ms = _cold_starts(daemon.socket, (time.monotonic(), time.monotonic() + QUIET_S))
 
         begin_s = time.monotonic() + 0.5
         runtime.say(str(int(begin_s * 1e9)))
-        window_s = (begin_s + WARM_UP_S, begin_s + WARM_UP_S + seconds)
-        pids = [runtime.pid, *(child.pid for child in watching)]
-        _sleep_until(window_s[0])
+        watched = _Span(begin_s + WARM_UP_S, begin_s + WARM_UP_S + seconds)
+        asked = _Span(watched.end_s, watched.end_s + seconds)
+        _sleep_until(watched.begin_s)
         daemon.profile_from_now()
-        before_s, others_s = cpu_s(daemon.pid), sum(map(cpu_s, pids))
-        passes_before = daemon.metric("opsd_passes_total")
-        cold_ms = _cold_starts(daemon.socket, window_s)
-        _sleep_until(window_s[1])
-        took_s = time.monotonic() - window_s[0]
-        cpu_percent = 100 * (cpu_s(daemon.pid) - before_s) / took_s
-        harness_percent = 100 * (sum(map(cpu_s, pids)) - others_s) / took_s
-        passes = daemon.metric("opsd_passes_total") - passes_before
-        used = memory(daemon.pid)
+        with _measured(daemon, others) as use:
+            _sleep_until(watched.end_s)
+        prober.say("begin")
+        with _measured(daemon, others) as asked_use:
+            loaded_ms = _cold_starts(daemon.socket, asked)
+            _sleep_until(asked.end_s)
         runtime.hear("done", within_s=seconds + 60)
         _sleep_until(time.monotonic() + GRACE_S)
-        for child in watching:
+        for child in (watcher, observer, prober):
             child.stop()
 
     written = found(stamps, list[Stamp])
     return _Heard(
-        [stamp for stamp in written if window_s[0] <= stamp.at_ns / 1e9 < window_s[1]],
-        sightings_of(pictures(found(pieces, list[tuple[int, bytes]])), written),
-        found(sightings, list[Sighting]),
-        [answer for answer in found(answers, list[Answer]) if window_s[0] <= answer.due_ns / 1e9 < window_s[1]],
-        quiet_ms,
-        cold_ms,
-        cpu_percent,
-        used,
-        harness_percent,
-        passes,
+        stamps=[stamp for stamp in written if watched.holds(stamp.at_ns)],
+        seen=sightings_of(pictures(found(pieces, list[tuple[int, bytes]])), written),
+        stored=found(sightings, list[Sighting]),
+        use=use[0],
+        answers=[answer for answer in found(answers, list[Answer]) if asked.holds(answer.due_ns)],
+        asked_use=asked_use[0],
+        quiet_ms=quiet_ms,
+        loaded_ms=loaded_ms,
+    )
+
+
+@contextmanager
+def _measured(daemon: Daemon, others: Sequence[Child]) -> Iterator[list[_Use]]:
+    """What is used while the block lasts is the list's one entry once it is over."""
+    use: list[_Use] = []
+    begin_s, passes = time.monotonic(), daemon.metric("opsd_passes_total")
+    before_s, others_s = cpu_s(daemon.pid), sum(cpu_s(child.pid) for child in others)
+    yield use
+    took_s = time.monotonic() - begin_s
+    use.append(
+        _Use(
+            cpu_percent=100 * (cpu_s(daemon.pid) - before_s) / took_s,
+            others_percent=100 * (sum(cpu_s(child.pid) for child in others) - others_s) / took_s,
+            passes=daemon.metric("opsd_passes_total") - passes,
+            memory=memory(daemon.pid),
+        )
     )
 
 
@@ -135,17 +164,16 @@ def _targets(fleet: Fleet) -> tuple[str, ...]:
     return (*loops, "/v1/fleet")
 
 
-def _cold_starts(socket: str, window_s: tuple[float, float]) -> list[float]:
-    """Milliseconds of whole `opsctl status` processes, spread over the window."""
+def _cold_starts(socket: str, span: _Span) -> list[float]:
+    """Milliseconds of whole `opsctl status` processes, spread over the span."""
     took_ms = []
-    every_s = (window_s[1] - window_s[0]) / COLD_STARTS
     for number in range(COLD_STARTS):
-        _sleep_until(window_s[0] + number * every_s)
-        took_ms.append(opsctl_status_ms(socket))
+        _sleep_until(span.begin_s + number * (span.end_s - span.begin_s) / COLD_STARTS)
+        took_ms.append(_opsctl_status_ms(socket))
     return took_ms
 
 
-def opsctl_status_ms(socket: str) -> float:
+def _opsctl_status_ms(socket: str) -> float:
     words = [os.path.join(os.path.dirname(sys.executable), "opsctl"), "--socket", socket, "status", "-o", "json"]
     begin_s = time.perf_counter()
     # The exit status tells the fleet's health, which is not the question here; that it answered is.
@@ -175,8 +203,8 @@ def _figures(loops: int, rate: float, heard: _Heard) -> Sequence[Figure]:
         figure("a", "the same, p99", percentile(seen, 0.99), "ms", at_most=limit(60)),
         figure("a", "event → state file on disk, p50", percentile(stored, 0.5), "ms"),
         figure("a", "the same, p99", percentile(stored, 0.99), "ms", at_most=limit(250)),
-        figure("a", "CPU of the daemon, share of one core", heard.cpu_percent, "%", at_most=limit(30)),
-        figure("a", "memory of the daemon, at most", heard.memory.peak_mb, "MB", at_most=limit(120)),
+        figure("a", "CPU of the daemon, share of one core", heard.use.cpu_percent, "%", at_most=limit(30)),
+        figure("a", "memory of the daemon, at most", heard.asked_use.memory.peak_mb, "MB", at_most=limit(120)),
         figure(
             "f",
             "status of a loop over the socket during the load, p99",
@@ -192,7 +220,7 @@ def _figures(loops: int, rate: float, heard: _Heard) -> Sequence[Figure]:
             "ms",
             at_most=limit(60),
         ),
-        figure("f", "the same during the load", statistics.median(heard.cold_ms), "ms"),
+        figure("f", "the same during the load", statistics.median(heard.loaded_ms), "ms"),
     )
 
 
@@ -209,10 +237,11 @@ def _details(loops: int, heard: _Heard) -> dict[str, float | None]:
             "never seen": float(sum(map(_lost, latencies_ms(heard.stamps, heard.seen)))),
             "never stored": float(sum(map(_lost, latencies_ms(heard.stamps, heard.stored)))),
             "writer late p99 ms": percentile(late_ms, 0.99),
-            "passes per event": heard.passes / len(heard.stamps),
+            "passes per event": heard.use.passes / len(heard.stamps),
             "answers": float(len(heard.answers)),
-            "memory now MB": heard.memory.now_mb,
-            "CPU of the other processes %": heard.harness_percent,
+            "memory now MB": heard.asked_use.memory.now_mb,
+            "CPU while asked %": heard.asked_use.cpu_percent,
+            "CPU of the other processes %": heard.use.others_percent,
         }.items()
     }
 
