@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -255,6 +255,9 @@ class _NoEvidence:
 
     def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
         return ProcessSighting.UNKNOWN
+
+    def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
+        return ()
 
 
 def _spare_the_collector() -> None:

@@ -1,4 +1,4 @@
-"""What we need of the outside, on one screen: time, files, processes, threads, and the way to a loop.
+"""What we need of the outside, on one screen: time, files, processes, threads, the way to a loop, acts on it.
 
 Each port has a real side and a test's side, held to the same contract tests. The file and process ports are synchronous
 and belong in a worker thread: `Offload` is how the supervisor gets there.
@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from opsd.model.acts import Act, ActResult
 from opsd.model.cursor import Cursor
 from opsd.model.observation import Observation, ProcessSighting
 from opsd.model.run import LoopRef
@@ -91,6 +92,22 @@ class Processes(Protocol):
 
     def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
         """Whether `pid` is a process that began no later than `begun_by` plus 2 s (a later one is another process)."""
+
+    def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
+        """Every process of the run that `pid` leads: its group when `pgid` equals `pid`, else it and its descendants.
+
+        Empty where there is none, or nobody can say.
+        """
+
+
+class Controls(Protocol):
+    """What is done to a run. Blocks until it is done or its time is up: for a worker thread."""
+
+    def carry_out(self, act: Act) -> ActResult:
+        """Whatever may go wrong outside is in the answer; nothing is ever tried twice."""
+
+    def command(self, repo_path: str) -> str | None:
+        """The path of the runtime's command for this checkout; None where there is none."""
 
 
 class Ask(msgspec.Struct, frozen=True):

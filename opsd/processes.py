@@ -5,6 +5,7 @@ What follows from a process being gone is judged in `opsd.core.process`.
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from opsd.model.observation import ProcessSighting
@@ -56,6 +57,40 @@ class ProcFs:
             return ProcessSighting.ABSENT
         return ProcessSighting.STOPPED if state in "Tt" else ProcessSighting.ALIVE
 
+    def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
+        """See the port. One walk over /proc; processes that end meanwhile are left out, and so are zombies."""
+        states: dict[int, str] = {}
+        parents: dict[int, int] = {}
+        groups: dict[int, int] = {}
+        try:
+            names = os.listdir(self._proc)
+        except OSError:
+            return ()
+        for name in names:
+            if name.isdigit():
+                try:
+                    each, fields = int(name), self._fields(int(name))
+                    states[each] = fields[0].decode("ascii")
+                    parents[each], groups[each] = int(fields[1]), int(fields[2])
+                except (OSError, ValueError, IndexError):
+                    continue
+        if pgid == pid:
+            members = {each for each, group in groups.items() if group == pgid}
+        else:
+            members = {pid} if pid in states else set()
+            found = True
+            while found:
+                found = False
+                for each, parent in parents.items():
+                    if parent in members and each not in members:
+                        members.add(each)
+                        found = True
+        return [
+            ProcessSighting.STOPPED if states[each] in "Tt" else ProcessSighting.ALIVE
+            for each in sorted(members)
+            if states[each] not in "ZX"
+        ]
+
     def _without_entry(self, pid: int) -> ProcessSighting:
         """No entry in /proc: gone, hidden from us, or never one of ours."""
         if not os.path.exists(f"{self._proc}/self/stat"):
@@ -72,13 +107,17 @@ class ProcFs:
 
     def _stat(self, pid: int) -> tuple[str, int, int]:
         """(state, flags, start in clock ticks since boot) of `/proc/<pid>/stat`."""
+        fields = self._fields(pid)
+        return fields[0].decode("ascii"), int(fields[6]), int(fields[19])
+
+    def _fields(self, pid: int) -> list[bytes]:
+        """What follows the command's name in `/proc/<pid>/stat`: state, parent, group, ..."""
         fd = os.open(f"{self._proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             # The command name comes second, in brackets, and may itself hold brackets and blanks.
-            fields = os.read(fd, _STAT_BYTES).rpartition(b")")[2].split()
+            return os.read(fd, _STAT_BYTES).rpartition(b")")[2].split()
         finally:
             os.close(fd)
-        return fields[0].decode("ascii"), int(fields[6]), int(fields[19])
 
     def _is_nested(self, pid: int, started_ticks: int) -> bool:
         """Whether the process lives in a PID namespace below ours, where it calls itself by another number."""

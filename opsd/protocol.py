@@ -5,6 +5,7 @@ The same records stand behind every output format of `opsctl`. How they are made
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -12,7 +13,9 @@ import msgspec
 from opsd.model.cursor import Cursor
 from opsd.model.escalation import OpenEscalation
 from opsd.model.health import Ages, Finding, HealthDocument, HealthStatus
+from opsd.model.intent import Fence, Intent, IntentKind, OpenIntent, PauseNote
 from opsd.model.lifecycle import Lifecycle, Phase
+from opsd.model.mode import Mode
 from opsd.model.runtime import Aware
 from opsd.model.sequence import SequenceDocument
 from opsd.model.transport import TransportHealth
@@ -31,6 +34,16 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", gc=False):
     activity: str | None = None
     phase_since: datetime | None = None
     started_at: datetime | None = None
+
+
+class LoopControl(msgspec.Struct, frozen=True, rename="camel"):
+    """What intents have to do with a loop now. `observing`: none executes, until `observe_until` (None: for good)."""
+
+    in_flight: OpenIntent | None = None
+    ambiguous: tuple[OpenIntent, ...] = ()
+    pause: PauseNote | None = None
+    observing: bool = False
+    observe_until: datetime | None = None
 
 
 class LoopSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -60,6 +73,8 @@ class LoopSummary(msgspec.Struct, frozen=True, rename="camel"):
     last_event_name: str | None = None
     last_event_at: str | None = None
     observed_at: datetime | None = None
+    control: LoopControl | None = None
+    """None where there is nothing to say: no open intent, no pause, normal mode."""
 
 
 class PendingApproval(msgspec.Struct, frozen=True, rename="camel"):
@@ -70,6 +85,12 @@ class PendingApproval(msgspec.Struct, frozen=True, rename="camel"):
     requested_at: str | None
     promise_matched: bool | None
     gates: dict[str, str] | None
+    promise: str | None = None
+    candidate: str | None = None
+    """The digest of what is asked: an approval that carries it decides on nothing else."""
+    since: datetime | None = None
+    files: dict[str, str] = {}
+    """What to read before deciding: name to path relative to the checkout."""
 
 
 class LoopStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -102,6 +123,17 @@ class Subsystem(msgspec.Struct, frozen=True, rename="camel", gc=False):
     detail: str | None = None
 
 
+class ModeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A mode that somebody set: for the fleet, or for the loop that is named. `until` None is for good."""
+
+    mode: Mode
+    by: str
+    since: datetime
+    loop_id: str | None = None
+    reason: str = ""
+    until: datetime | None = None
+
+
 class DaemonStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Who answers. `start_id` is new with each start; feeds are resumable within one start."""
 
@@ -115,6 +147,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, rename="camel"):
     """The registry file in force, or `discovery` where loops are found under the home's `.superloop/loops/`."""
     findings: tuple[Finding, ...]
     subsystems: tuple[Subsystem, ...]
+    mode: ModeStatus | None = None
+    """None in normal mode."""
 
 
 class FleetStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -129,8 +163,9 @@ class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One line of `GET /v1/watch`. At most one of the optional members is set.
 
     `kind`: `hello` (first line), `loop` (a loop's new picture), `removed` (a loop left the fleet), `escalation`,
-    `lost` (the reader was too slow or asked for a position no longer held: a full picture follows), `live` (the picture
-    is complete, changes follow), `bye` (the daemon stops), `beat` (nothing happened lately).
+    `intent` (an intent was taken in or came a step further), `lost` (the reader was too slow or asked for a position no
+    longer held: a full picture follows), `live` (the picture is complete, changes follow), `bye` (the daemon stops),
+    `beat` (nothing happened lately).
     """
 
     kind: str
@@ -141,6 +176,7 @@ class FeedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     removed: str | None = None
     escalation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # `Raw | None` could be encoded, but not decoded
     lost: int | None = None
+    intent: Intent | None = None
 
 
 class EventItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -322,6 +358,125 @@ class ReconcileReply(msgspec.Struct, frozen=True, rename="camel"):
     trace_id: str
     events_ingested: int
     status: LoopStatus
+
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Words = Annotated[str, msgspec.Meta(max_length=4_000)]
+
+
+class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`POST /v1/loops/{id}/intents`. `by` is the claimed name; the kernel's word on who asks is recorded beside it.
+
+    `expect` is what the operator saw; an act on anything else is refused. `wait_s` holds the answer back until the
+    intent is settled, at most that long. `dry_run` answers what would be done, and records nothing. `timeout_s` is the
+    confirmation window; without `confirm` executed is enough. `pause_for_s` bounds how long a pause is expected.
+    """
+
+    intent: IntentKind
+    by: Name | None = None
+    note: Words = ""
+    reason: Words = ""
+    idempotency_key: Name | None = None
+    expect: Fence = Fence()
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 30.0
+    confirm: bool = True
+    dry_run: bool = False
+    override_divergence: bool = False
+    clear_stale: bool = False
+    pause_for_s: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] | None = None
+    trace_id: Name | None = None
+    wait_s: WaitSeconds = 0.0
+
+
+class IntentReply(msgspec.Struct, frozen=True, rename="camel"):
+    """An intent as it stands. `replayed`: it was asked for before under this key, and nothing new was done.
+
+    `would`: with `dry_run`, what would be carried out, one line each. `next` is what to do now, in one sentence.
+    A refused intent is an answer like any other: `intent.status` and `intent.refusal` say so.
+    """
+
+    at: datetime
+    intent: Intent
+    replayed: bool = False
+    would: tuple[str, ...] = ()
+    next: str | None = None
+
+
+class IntentPage(msgspec.Struct, frozen=True, rename="camel"):
+    """Intents, oldest first."""
+
+    at: datetime
+    intents: tuple[Intent, ...]
+
+
+class IntentsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Of one loop or of all: the newest `tail`; with `open`, only those that are not settled."""
+
+    loop: str | None = None
+    open: bool = False
+    tail: Tail = 50
+
+
+class WaitFor(StrEnum):
+    """What to wait for: that it is settled, that a later run took the decision up, that this run completed."""
+
+    SETTLED = "settled"
+    CONSUMED = "consumed"
+    COMPLETE = "complete"
+
+
+class IntentQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`wait` holds the answer back until that has come true, or cannot any more; at most that many seconds."""
+
+    wait: WaitSeconds = 0.0
+    until: WaitFor = WaitFor.SETTLED
+
+
+class AckRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Settles an ambiguous intent by an operator's word."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)]
+    by: Name | None = None
+
+
+class ApprovalItem(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that waits for a human. `kind` is the finding's code; `approval` is set for a pending approval.
+
+    `command` is what to type next.
+    """
+
+    loop_id: str
+    repo_path: str
+    kind: str
+    says: str
+    since: datetime | None
+    age_s: float | None
+    command: str
+    approval: PendingApproval | None = None
+
+
+class ApprovalPage(msgspec.Struct, frozen=True, rename="camel"):
+    """What waits for a human's decision, oldest first."""
+
+    at: datetime
+    items: tuple[ApprovalItem, ...]
+
+
+class ModeRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`POST /v1/mode`: for the fleet, or for `loop_id`. Without `for_s` for good."""
+
+    mode: Mode
+    loop_id: str | None = None
+    reason: Words = ""
+    by: Name | None = None
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] | None = None
+
+
+class ModePage(msgspec.Struct, frozen=True, rename="camel"):
+    """Every mode in force that is not normal; none is the normal state of things."""
+
+    at: datetime
+    modes: tuple[ModeStatus, ...]
 
 
 class ErrorBody(msgspec.Struct, frozen=True, rename="camel"):

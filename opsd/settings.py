@@ -55,6 +55,18 @@ def _file(value: str) -> str:
     return os.path.abspath(value)
 
 
+def _executable(value: str) -> str:
+    path = os.path.abspath(value)
+    if not os.path.isfile(path):
+        raise ValueError("there is no such file")
+    if not os.access(path, os.X_OK):
+        raise ValueError("this may not be executed")
+    if not path.endswith("superloop.sh"):
+        # The runtime knows its own processes by that name: under another one its cancel would not find them.
+        raise ValueError("its name does not end in superloop.sh, so that the runtime's cancel would not know its runs")
+    return path
+
+
 def _short_path(value: str) -> str:
     path = os.path.abspath(value)
     size_bytes = len(os.fsencode(path))
@@ -159,6 +171,23 @@ class Settings(BaseSettings):
     )
     line_bytes: Annotated[int, Field(ge=4_096, le=1 << 30), _Form("bytes, 4096 to 1073741824")] = Field(
         8 << 20, description="A longer line of an event log is quarantined."
+    )
+    superloop_bin: (
+        Annotated[str, AfterValidator(_executable), _Form("the path of an executable whose name ends in superloop.sh")]
+        | None
+    ) = Field(
+        None, description="The runtime's command; by default `superloop.sh` in the loop's checkout, then on the PATH."
+    )
+    control_timeout_s: Annotated[float, Field(ge=1, le=3600), _Form("seconds, 1 to 3600", live=True)] = Field(
+        60.0, description="After how long a command of the runtime is ended; a real cancel takes up to 12 s."
+    )
+    max_concurrent_intents: Annotated[int, Field(ge=1, le=64), _Form("a whole number, 1 to 64")] = Field(
+        8, description="How many intents are carried out at once; one loop never has two."
+    )
+    launcher: Annotated[Literal["auto", "session", "systemd"], _Form("auto, session or systemd")] = Field(
+        "auto",
+        description="How a started run is kept outside of opsd's lifetime: a session of its own, a transient systemd "
+        "unit, or the latter where opsd is itself a systemd service.",
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _Form("debug, info, warning or error", live=True)

@@ -50,7 +50,11 @@ _PURPOSE: dict[Document | Journal, str] = {
     "when it ends.",
     Journal.RUNS: "One row when a run ends, with how and after how many iterations. The last row of a run id holds.",
     Journal.QUARANTINE: "Lines of the event log that are no events: where, how long, digest, first bytes.",
-    Journal.INTENTS: "Control requests, written by the reference scripts. opsd reads the newest row and writes none.",
+    Journal.INTENTS: "One row for each intent that was settled, and one more when an ambiguous one settles later.",
+    Journal.INTENT_LOG: "Every step of every intent, flushed before it is acted on. The last row of an id holds.",
+    Journal.CONTROL: "One row for each settled intent: status, exit codes, duration.",
+    Journal.INVOCATIONS: "One row for each intent that came to an end, refused and expired ones included: what was "
+    "asked, executed, looked for and found.",
     Journal.RECONCILE: "One row for each pass that changed something, and a regular sample (`sample: true`) of running "
     "loops.",
     Journal.HEARTBEAT: "One row for each new judgement of the heartbeat's freshness.",

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from opsd.core.documents import restored_marks
 from opsd.model.cursor import Cursor
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import Projection
 from opsd.model.run import LoopRef, Run
 from opsd.model.state import Memory, StateDocument
@@ -43,7 +44,7 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         open_escalations=stored.open_escalations,
         escalation_counts=stored.escalation_counts,
         transport_health=stored.transport_health,
-        last_control_status=stored.last_control_status,
+        control=ControlState(last_status=stored.last_control_status),
         baselined=bool(stored.escalation_counts),
     )
     state = stored.state

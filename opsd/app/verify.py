@@ -31,7 +31,7 @@ def recompute(run: Run, transport: Transport, rules: Rules, now: datetime, monot
         transport_health=run.transport_health,
         stream_note=run.stream_note,
         quarantined_at=run.quarantined_at,
-        last_control_status=run.last_control_status,
+        control=run.control,
         open_escalations=run.open_escalations,
         escalation_counts=run.escalation_counts,
         baselined=run.baselined,

@@ -51,7 +51,7 @@ def document(
             ingest_lag_seconds=event_age_s,
             heartbeat_lag_seconds=lag_s(beat.at, now) if beat is not None else None,
             transport_failure_streak=_streak(look),
-            last_control_status=run.last_control_status,
+            last_control_status=run.control.last_status,
             sequence_status=sequence.status if sequence is not None else None,
             lifecycle_state=look.lifecycle,
             event_age_seconds=event_age_s,
@@ -112,7 +112,7 @@ def _known(look: Look, finding: Finding) -> HealthReason | None:
         case "divergence_detected":
             return HealthReason(code, severity, "divergence.any", "true", "false")
         case "control_ambiguous" | "control_failed_command":
-            return HealthReason(code, severity, "control.status", look.run.last_control_status or "", "confirmed")
+            return HealthReason(code, severity, "control.status", look.run.control.last_status or "", "confirmed")
         case "ingest_stale":
             pair = limits.degraded_ingest_lag_seconds, limits.critical_ingest_lag_seconds
             return _lag(look, finding, "ingestLagSeconds", silence(look), *pair)

@@ -132,6 +132,10 @@ class Fold(msgspec.Struct, frozen=True, rename="camel"):
     runs_begun: int = 0
     limit: Limit | None = None
     approval_requested: EventMark | None = None
+    decided: EventMark | None = None
+    """The newest decision on an approval that the log has; its status says which."""
+    taken_up: EventMark | None = None
+    """The newest event with which a run took a decision up (`approval_consumed`, `approval_rejected`)."""
     recovery: EventMark | None = None
     """The newest recovery event that waits for a human, until a later one or a new run settles it."""
 

@@ -9,6 +9,7 @@ from opsd.model.escalation import OpenEscalation
 from opsd.model.health import HealthDocument
 from opsd.model.heartbeat import Beat, HeartbeatDocument
 from opsd.model.ids import LoopId
+from opsd.model.intent import QUIET, ControlState
 from opsd.model.lifecycle import Fold, Projection
 from opsd.model.observation import Artifacts, StreamChange, StreamNote, UnreachableCause
 from opsd.model.process import ProcessMemory
@@ -93,7 +94,8 @@ class Run(msgspec.Struct, frozen=True):
     last_contact_at: datetime | None = None
     last_raw: bytes = b""
     phase_since: datetime | None = None
-    last_control_status: str | None = None
+    control: ControlState = QUIET
+    """Not the passes' own: the control desk keeps it, and a pass leaves it as it is."""
     written: Written = Written()
     revision: int = 0
     """Grows by one with every pass whose outcome an operator could tell apart from the one before."""

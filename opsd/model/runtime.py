@@ -112,6 +112,9 @@ class Approval(msgspec.Struct, frozen=True):
     requested_at: str | None = None
     candidate: Candidate | None = None
     decision: ApprovalDecision | None = None
+    files: dict[str, str] | None = None
+    digest: str | None = None
+    """Of what is asked, however it was decided: `opsd.core.intents.identity.candidate_digest`. Not in the file."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -129,6 +132,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     last_output_at: str | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
+    launch_id: str | None = None
+    """Which launch this is about: the id of the intent that asked for it."""
     verbatim: msgspec.Raw = msgspec.Raw()
 
 

@@ -35,6 +35,9 @@ RETENTION: Mapping[Journal, Retention] = {
     Journal.QUARANTINE: Retention(8 * _MEBIBYTE),
     Journal.ESCALATIONS: Retention(32 * _MEBIBYTE),
     Journal.INTENTS: Retention(32 * _MEBIBYTE),
+    Journal.INTENT_LOG: Retention(4 * _MEBIBYTE),
+    Journal.CONTROL: Retention(8 * _MEBIBYTE),
+    Journal.INVOCATIONS: Retention(8 * _MEBIBYTE),
     Journal.RUNS: Retention(32 * _MEBIBYTE),
 }
 

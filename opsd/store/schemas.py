@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from opsd.model.control import ControlRow, IntentRow, InvocationRow
 from opsd.model.effects import Journal
 from opsd.model.envelopes import LoopRunEvent
 from opsd.model.escalation import EscalationRow
 from opsd.model.heartbeat import HeartbeatRow
+from opsd.model.intent import Intent
 from opsd.model.lifecycle import RunRow
 from opsd.model.sequence import SequenceRow
 from opsd.model.telemetry import QuarantineRow, ReconcileRow
@@ -26,6 +28,10 @@ ROWS: Mapping[Journal, type[msgspec.Struct]] = {
     Journal.RECONCILE: ReconcileRow,
     Journal.HEARTBEAT: HeartbeatRow,
     Journal.SEQUENCE: SequenceRow,
+    Journal.INTENTS: IntentRow,
+    Journal.INTENT_LOG: Intent,
+    Journal.CONTROL: ControlRow,
+    Journal.INVOCATIONS: InvocationRow,
 }
 
 # Whatever else outside programs read: a name here is a file `<name>.v1.json` there.

@@ -12,6 +12,7 @@ from opsd.core.findings import judge
 from opsd.core.health import document
 from opsd.model.escalation import EscalationRow
 from opsd.model.ids import LoopId
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import DivergenceFlags, Ending, Phase, RunFacts
 from opsd.model.observation import Artifacts, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
@@ -131,14 +132,14 @@ class TestHealth:
         """Loop-core 9: escalated when status or codes differ from the last document, severity or metric alone no."""
         d = Dialogue()
         d.sees(DIVERGED).answers("divergence_detected", "health_degraded")
-        both = projected(flags=DivergenceFlags(active_mismatch=True), last_control_status="ambiguous")
+        both = projected(flags=DivergenceFlags(active_mismatch=True), control=ControlState(last_status="ambiguous"))
         d.sees(both).answers("health_degraded")
         assert d.row.reason_codes == ("control_ambiguous", "divergence_detected")
         d.sees(DIVERGED).answers("health_degraded")
         d.sees(RUNNING).answers("divergence_detected_resolved", "health_degraded_resolved")
 
     def test_many_reasons_at_once_are_one_row(self) -> None:
-        noisy = projected(last_control_status="ambiguous", sequence=drifted(), fold=a_story(-900))
+        noisy = projected(control=ControlState(last_status="ambiguous"), sequence=drifted(), fold=a_story(-900))
 
         d = Dialogue().sees(noisy).answers("ordering_drift_detected", "health_critical")
 
@@ -147,7 +148,7 @@ class TestHealth:
     def test_the_same_trouble_again_is_a_new_row_with_an_id_of_its_own(self) -> None:
         d = Dialogue()
         for _ in range(3):
-            d.sees(projected(last_control_status="ambiguous")).answers("health_degraded")
+            d.sees(projected(control=ControlState(last_status="ambiguous"))).answers("health_degraded")
             d.sees(RUNNING).answers("health_degraded_resolved")
 
         assert len({row.id for row in d.rows}) == 6
@@ -207,7 +208,7 @@ class TestOurOwn:
 
     def test_ends_come_first_then_divergence_drift_ours_and_health(self) -> None:
         """Loop-core 9 orders its own, and existing readers look for health in the last line."""
-        everything = replace(crashed(), sequence=drifted(), last_control_status="ambiguous")
+        everything = replace(crashed(), sequence=drifted(), control=ControlState(last_status="ambiguous"))
         everything = replace(
             everything, projection=a_projection(Phase.CRASHED, divergence=DivergenceFlags(active_mismatch=True))
         )
@@ -229,7 +230,7 @@ class TestFirstSight:
             ended(Ending.RATE_LIMITED, Phase.RATE_LIMITED),
             ended(Ending.CANCELLED, Phase.CANCELLED),
             recovering(Phase.STUCK),
-            projected(last_control_status="ambiguous"),
+            projected(control=ControlState(last_status="ambiguous")),
             DIVERGED,
         ],
     )
@@ -290,7 +291,7 @@ class TestRestart:
 
     def test_a_pass_repeated_after_a_crash_names_the_same_rows(self) -> None:
         """The journal was written, nothing else: whoever deduplicates by id sees one row."""
-        crashes = replace(crashed(), last_control_status="ambiguous")
+        crashes = replace(crashed(), control=ControlState(last_status="ambiguous"))
 
         first, second = (Dialogue().sees(crashes, after_s).rows for after_s in (5, 500))
 
@@ -336,7 +337,7 @@ class TestRows:
                 {"reasonCode", "stateFile", "sequenceStateFile", "sequenceTelemetryFile", "sequence"},
             ),
             (
-                projected(last_control_status="ambiguous"),
+                projected(control=ControlState(last_status="ambiguous")),
                 "health_degraded",
                 {"ingestStatus", "stateFile", "cursorFile", "healthFile", "healthStatus", "reasonCodes", "reasons"},
             ),

@@ -11,6 +11,7 @@ from opsd.core import escalation
 from opsd.core.explain import explain, last_ingest
 from opsd.core.phase import RULES as PHASE_RULES
 from opsd.model.explain import Explanation, FindingStep
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import DivergenceFlags, Phase
 from opsd.model.observation import Artifacts, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
@@ -74,7 +75,7 @@ class TestWhoWasTold:
         assert step(explained(run), "run_stuck").escalation == run.open_escalations[0].id
 
     def test_what_health_tells_is_found_in_healths_escalation(self) -> None:
-        run = self.told(projected(last_control_status="ambiguous"))
+        run = self.told(projected(control=ControlState(last_status="ambiguous")))
 
         assert step(explained(run), "control_ambiguous").escalation == run.open_escalations[0].id
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from opsd.model.health import Severity
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import DivergenceFlags, Ending, EventMark, Limit, Phase, RunFacts
 from opsd.model.observation import Artifact, Artifacts, StreamChange, StreamNote, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
@@ -505,7 +506,7 @@ class TestTheCourse:
 
     @pytest.mark.parametrize("status", [None, "confirmed", "executed", "refused"])
     def test_a_control_request_that_went_well_is_none_of_ours(self, status: str | None) -> None:
-        assert judged(projected(last_control_status=status)) == {}
+        assert judged(projected(control=ControlState(last_status=status))) == {}
 
 
 def test_findings_come_worst_first_and_then_by_code() -> None:
@@ -513,7 +514,7 @@ def test_findings_come_worst_first_and_then_by_code() -> None:
         Phase.UNKNOWN,
         flags=DivergenceFlags(active_mismatch=True),
         beat=a_beat(0),
-        last_control_status="ambiguous",
+        control=ControlState(last_status="ambiguous"),
         backlog_bytes=1,
         backlog_since=moment(299),
     )

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from opsd.model.health import HealthReason, HealthStatus, Severity
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import DivergenceFlags, Phase
 from opsd.model.observation import UnreachableCause
 from opsd.model.run import Ingest, LoopRef, Run
@@ -29,16 +30,16 @@ def failed(code: str | None, cause: UnreachableCause | None = None) -> Ingest:
     [
         (projected(flags=DIVERGED), 0, ["divergence_detected degraded divergence.any true false"]),
         (
-            projected(last_control_status="ambiguous"),
+            projected(control=ControlState(last_status="ambiguous")),
             0,
             ["control_ambiguous degraded control.status ambiguous confirmed"],
         ),
         (
-            projected(last_control_status="failed_command"),
+            projected(control=ControlState(last_status="failed_command")),
             0,
             ["control_failed_command degraded control.status failed_command confirmed"],
         ),
-        (projected(last_control_status="confirmed"), 0, []),
+        (projected(control=ControlState(last_status="confirmed")), 0, []),
         (projected(), 299.999, []),
         (projected(), 300, ["ingest_stale degraded ingestLagSeconds 300 300"]),
         (projected(), 899.999, ["ingest_stale degraded ingestLagSeconds 899 300"]),
@@ -103,7 +104,11 @@ def test_each_rule_about_a_failed_look_speaks_in_the_contracts_words(
 def test_reasons_are_sorted_and_unique_by_code_and_severity() -> None:
     """Existing tooling compares whole lists, so their order is part of the contract."""
     run = projected(
-        flags=DIVERGED, beat=a_beat(), transport_health=failing(4), last_control_status="ambiguous", sequence=drifted()
+        flags=DIVERGED,
+        beat=a_beat(),
+        transport_health=failing(4),
+        control=ControlState(last_status="ambiguous"),
+        sequence=drifted(),
     )
 
     document = health_of(run, 300, failed("snapshot_unavailable"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,3 +112,7 @@ class Table:
     def sighting(self, pid: int, begun_by: datetime | None) -> ProcessSighting:
         self.asked.append((pid, begun_by))
         return self.sightings.get(pid, ProcessSighting.ABSENT)
+
+    def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
+        found = self.sightings.get(pid)
+        return [] if found in (None, ProcessSighting.ABSENT) else [found]

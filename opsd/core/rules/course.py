@@ -153,7 +153,7 @@ def diverged(look: Look) -> Answer:
 
 def control_open(look: Look) -> Answer:
     """Rules 2 and 3: how the last settled control request went."""
-    status = look.run.last_control_status
+    status = look.run.control.last_status
     if status == "ambiguous":
         return Finding("control_ambiguous", Severity.DEGRADED, None, "Its outcome could not be confirmed.", status)
     if status == "failed_command":
