@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from opsd.model.ids import LoopId
 from opsd.model.runtime import Aware
 
 
@@ -218,7 +219,7 @@ class Intent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """
 
     id: str
-    loop_id: str
+    loop_id: LoopId
     intent: IntentKind
     status: IntentStatus
     recorded_at: Aware
