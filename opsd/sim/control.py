@@ -1,22 +1,22 @@
 """`cancel`, `approve` and `status` with the runtime's real semantics, oddities included.
 
-Source: runtime-artifacts 7.2 to 7.4 and 9. `run` is a script (`opsd.sim.script`); faults are `opsd.sim.faults`.
+Source: runtime-artifacts 7.2 to 7.4 and 9. `run` is a script (`opsd.sim.script`); faults are `opsd.sim.faults`; the
+processes and the time that these commands meet are handed in (`Outside`), so that a test may play them.
 """
 
 import itertools
-import os
-import signal
-import sys
-import time
+from collections.abc import Iterator
+from typing import Protocol
 
 from opsd.sim import documents
-from opsd.sim.decisions import decision_script
+from opsd.sim.commandline import Answer, Options, complaint
+from opsd.sim.decisions import another_request, decision_script
 from opsd.sim.part import Part
-from opsd.sim.player import alive, play
-from opsd.sim.steps import Delete
-from opsd.sim.tree import DiskTree, read_document
+from opsd.sim.steps import Delete, Step
+from opsd.sim.tree import Tree, read_document
 
 POLLS_MAX = 10
+STOPPED, FORCED = "stopped", "force-stopped"
 _DELEGATION = (
     "delegation_roles",
     "delegation_enabled_roles",
@@ -26,7 +26,24 @@ _DELEGATION = (
 )
 
 
-def cancel(tree: DiskTree, part: Part, *, partial: bool = False) -> int:
+class Outside(Protocol):
+    """What a command meets beside the checkout's files."""
+
+    def now_s(self) -> float:
+        """Wall time, in seconds since 1970."""
+
+    def play(self, steps: Iterator[Step]) -> None:
+        """Carry the steps out, each at its time from now."""
+
+    def is_run(self, pid: int) -> bool:
+        """Whether a process of this pid lives and has `superloop.sh run` in its command line."""
+
+    def end(self, pid: int, *, grouped: bool) -> str:
+        """TERM, up to `POLLS_MAX` looks, then KILL: to its group, else to it and its descendants. Says which it took:
+        `STOPPED` or `FORCED`."""
+
+
+def cancel(tree: Tree, part: Part, outside: Outside, *, partial: bool = False) -> Answer:
     """Delete the state, end the checkout's run process, delete `active-run.json`. Always 0; no event is written.
 
     Whichever loop is active is cancelled. The process is recognised by `superloop.sh run` in its command line alone.
@@ -35,105 +52,68 @@ def cancel(tree: DiskTree, part: Part, *, partial: bool = False) -> int:
     had_state = tree.read(documents.STATE) is not None
     tree.perform(Delete(documents.STATE))
     if partial:
-        return 0
+        return Answer(0)
     if tree.read(documents.ACTIVE_RUN) is None:
-        print("Cancelled loop state." if had_state else "No active state file found.")
-        return 0
+        return Answer(0, "Cancelled loop state." if had_state else "No active state file found.")
     run = read_document(tree, documents.ACTIVE_RUN) or {}
     pid, pgid, loop_id = run.get("pid"), run.get("pgid"), run.get("loop_id")
     how = ""
     if part.hosted:
         # Its process plays other loops too; it lets go of this one when it finds the file gone.
-        how = "stopped"
-    elif isinstance(pid, int) and alive(pid) and is_run(pid):
-        how = _end(pid, grouped=pid == pgid, poll_s=part.cancel_poll_s)
+        how = STOPPED
+    elif isinstance(pid, int) and outside.is_run(pid):
+        how = outside.end(pid, grouped=pid == pgid)
     tree.perform(Delete(documents.ACTIVE_RUN))
-    if loop_id:
-        print(f"Cancelled loop: {loop_id}")
-    print(f"Cancelled loop state and {how} active run process." if how else "Cancelled loop state.")
-    return 0
-
-
-def is_run(pid: int) -> bool:
-    """Whether the process's command line contains `superloop.sh run`."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"superloop.sh run" in file.read().replace(b"\0", b" ")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _end(pid: int, *, grouped: bool, poll_s: float) -> str:
-    _signal(pid, signal.SIGTERM, grouped=grouped)
-    for _ in range(POLLS_MAX):
-        time.sleep(poll_s)
-        if not alive(pid):
-            return "stopped"
-    _signal(pid, signal.SIGKILL, grouped=grouped)
-    time.sleep(poll_s)
-    return "force-stopped"
-
-
-def _signal(pid: int, number: signal.Signals, *, grouped: bool) -> None:
-    try:
-        if grouped:
-            os.killpg(pid, number)
-            return
-        for child in (*_descendants(pid), pid):
-            os.kill(child, number)
-    except ProcessLookupError:
-        pass
-
-
-def _descendants(pid: int) -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents.setdefault(parent, []).append(int(name))
-    found = list(parents.get(pid, ()))
-    for child in found:  # grows while it is walked: children of children follow
-        found.extend(parents.get(child, ()))
-    return found
+    named = f"Cancelled loop: {loop_id}\n" if loop_id else ""
+    return Answer(
+        0, named + (f"Cancelled loop state and {how} active run process." if how else "Cancelled loop state.")
+    )
 
 
 def approve(
-    tree: DiskTree, part: Part, *, loop_id: str | None, by: str, note: str | None, reject: bool, partial: bool
-) -> int:
-    """Record a decision on a pending request. Nothing is completed or restarted by it.
+    tree: Tree, part: Part, outside: Outside, options: Options, *, user: str, partial: bool = False, other: bool = False
+) -> Answer:
+    """Record a decision on a pending request, by `user` where no `--by` was said. Nothing is completed or restarted.
 
-    `partial` writes the decision into the request and stops there: no log line, no event.
+    `partial` writes the decision into the request and stops there: no log line, no event. With `other`, the request has
+    been replaced by another one when the decision is written, so that this is on what nobody looked at.
     """
+    loop_id = options.values.get("--loop")
     if not loop_id:
-        return complain("--loop is required for approve")
+        return complaint("--loop is required for approve")
     request = read_document(tree, f"{documents.folder(loop_id)}/approval.json")
     if request is None:
-        return complain(f"no approval request found for loop '{loop_id}'")
+        return complaint(f"no approval request found for loop '{loop_id}'")
     if request.get("status") != "pending":
-        return complain(f"approval request is not pending (status={request.get('status', '')})")
-    script = decision_script(part, request, loop_id=loop_id, by=by, note=note, reject=reject, start_s=time.time())
-    play(itertools.islice(script, 1) if partial else script, tree, keeper=None)
+        return complaint(f"approval request is not pending (status={request.get('status', '')})")
+    if other:
+        outside.play(another_request(part, request, loop_id=loop_id, start_s=outside.now_s()))
+        request = read_document(tree, f"{documents.folder(loop_id)}/approval.json") or {}
+    reject = "--reject" in options.plain
+    script = decision_script(
+        part,
+        request,
+        loop_id=loop_id,
+        by=options.values.get("--by") or user,
+        note=options.values.get("--note"),
+        reject=reject,
+        start_s=outside.now_s(),
+    )
+    outside.play(itertools.islice(script, 1) if partial else script)
     verdict = "rejected" if reject else "approved"
-    print(f"Recorded approval decision ({verdict}) for loop '{loop_id}'.")
-    return 0
+    return Answer(0, f"Recorded approval decision ({verdict}) for loop '{loop_id}'.")
 
 
-def status(tree: DiskTree, *, loop_id: str | None, summary: bool) -> int:
-    """Print the raw `state.json`, or with `summary` one line about the loop's latest entry. Read-only."""
+def status(tree: Tree, *, loop_id: str | None, summary: bool) -> Answer:
+    """The raw `state.json`, or with `summary` one line about the loop's latest entry. Read-only."""
     if not summary:
         text = tree.read(documents.STATE)
-        print("No state file found." if text is None else text.rstrip("\n"))
-        return 0
+        return Answer(0, "No state file found." if text is None else text.rstrip("\n"))
     if not loop_id:
-        return complain("loop id required for status --summary without a config")
+        return complaint("loop id required for status --summary without a config")
     report = read_document(tree, f"{documents.folder(loop_id)}/run-summary.json")
     if not report or not report.get("entries"):
-        print(f"No run summary found for loop '{loop_id}'.")
-        return 0
+        return Answer(0, f"No run summary found for loop '{loop_id}'.")
     last = report["entries"][-1]
     evidence = last["artifacts"].get("evidence", {})
     told = {
@@ -150,11 +130,4 @@ def status(tree: DiskTree, *, loop_id: str | None, summary: bool) -> int:
         "evidence_sha256": evidence.get("sha256", ""),
         "evidence_mtime": evidence.get("mtime", ""),
     }
-    print(" ".join(f"{key}={value}" for key, value in told.items()))
-    return 0
-
-
-def complain(sentence: str) -> int:
-    """Say `error: ...` as the runtime does; returns its exit code, 1."""
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
+    return Answer(0, " ".join(f"{key}={value}" for key, value in told.items()))

@@ -56,3 +56,22 @@ def decision_script(
         status=verdict,
     )
     yield from pen.log(f"{folder}/events.jsonl", line)
+
+
+def another_request(part: Part, request: dict[str, Any], *, loop_id: str, start_s: float) -> Iterator[Step]:
+    """What replaces a pending `request` when the loop has run again meanwhile: a later run asks in its stead."""
+    pen = Pen(part, start_s, salt=loop_id)
+    at, iteration = pen.stamp(), int(request.get("iteration", 1)) + 1
+    window: Document = {"iteration_started_at": at, "iteration_ended_at": at}
+    asked: Document = {**request, "run_id": at, "iteration": iteration, "requested_at": at, **window}
+    folder = documents.folder(loop_id)
+    yield from pen.put(f"{folder}/approval.json", asked)
+    line = events.line(
+        at=at,
+        event="approval_requested",
+        loop_id=loop_id,
+        run_id=at,
+        iteration=iteration,
+        data=events.approval_requested(loop_id, request["candidate"]["gates"]),
+    )
+    yield from pen.log(f"{folder}/events.jsonl", line)

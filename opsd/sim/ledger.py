@@ -1,7 +1,7 @@
-"""The sim's own record of every call of its command, `.sim-commands.jsonl`, and the faults a call is to show.
+"""The sim's own record of every call of its command, `.sim-commands.jsonl`.
 
 What opsd says it executed is one thing; tests count executions here. Source of the idea: a command's own log is the
-only witness that its caller cannot forge.
+only witness that its caller cannot forge. Faults that a call shows are `opsd.sim.faults`.
 """
 
 import json
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from opsd.sim.part import COMMANDS_FILE, Part
+from opsd.sim.part import COMMANDS_FILE
 
 
 class Call(NamedTuple):
@@ -50,37 +50,12 @@ def executions(repo: str | os.PathLike[str], command: str) -> int:
     return sum(call.phase == "called" for call in calls(repo, command))
 
 
+def place(repo: str | os.PathLike[str], command: str) -> int:
+    """Which call of `command` this process is, counted from 1: calls side by side are different ones."""
+    called = [call.pid for call in calls(repo, command) if call.phase == "called"]
+    return len(called) - called[::-1].index(os.getpid())
+
+
 def now(phase: str, command: str, args: Sequence[str], exit_code: int | None = None) -> Call:
     """A call's line for this process at this moment."""
     return Call(phase, command, tuple(args), os.getpid(), time.time(), exit_code)
-
-
-class Fault(NamedTuple):
-    """How one call misbehaves.
-
-    slow: waits `seconds` first, then does its work. fail: exit `code`, nothing done. lie: exit 0 and the words of
-    success, nothing done. partial: stops half-way (`run`: once the implementer works, exit 1; others: exit 0).
-    late-fail: does everything, then exit `code`. deaf: a `run` that ignores SIGTERM, so that `cancel` must force it.
-    """
-
-    kind: str = ""
-    seconds: float = 0.0
-    code: int = 1
-
-
-KINDS = ("slow", "fail", "lie", "partial", "late-fail", "deaf")
-
-
-def fault_of(part: Part, command: str, nth: int) -> Fault:
-    """What the checkout's part says for the `nth` call of `command`, counted from 1; after the list's end, nothing.
-
-    Raises:
-        ValueError: a kind that is not known.
-    """
-    listed = part.faults.get(command, [])
-    if nth > len(listed) or not listed[nth - 1]:
-        return Fault()
-    fault = Fault(**listed[nth - 1])  # type: ignore[arg-type]  # read from JSON; a wrong member fails aloud here
-    if fault.kind not in KINDS:
-        raise ValueError(f"fault {nth} of {command!r}: no kind {fault.kind!r}; there are {', '.join(KINDS)}")
-    return fault
