@@ -360,12 +360,14 @@ class ReconcileReply(msgspec.Struct, frozen=True, rename="camel"):
     status: LoopStatus
 
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Words = Annotated[str, msgspec.Meta(max_length=4_000)]
+# A command's argument cannot carry NUL.
+_NO_NUL = r"^[^\x00]*$"
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_NO_NUL)]
+Words = Annotated[str, msgspec.Meta(max_length=4_000, pattern=_NO_NUL)]
 
 
 class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """`POST /v1/loops/{id}/intents`. `by` is the claimed name; the kernel's word on who asks is recorded beside it.
+    """Asks for a change of a run. `by` is the claimed name; the kernel's word on who asks is recorded beside it.
 
     `expect` is what the operator saw; an act on anything else is refused. `wait_s` holds the answer back until the
     intent is settled, at most that long. `dry_run` answers what would be done, and records nothing. `timeout_s` is the
@@ -386,6 +388,14 @@ class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     pause_for_s: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] | None = None
     trace_id: Name | None = None
     wait_s: WaitSeconds = 0.0
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """What the control desk answers to a request; an `IntentReply` is made of it."""
+
+    intent: Intent
+    replayed: bool = False
+    would: tuple[str, ...] = ()
 
 
 class IntentReply(msgspec.Struct, frozen=True, rename="camel"):
@@ -463,7 +473,7 @@ class ApprovalPage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ModeRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """`POST /v1/mode`: for the fleet, or for `loop_id`. Without `for_s` for good."""
+    """Sets a mode for the fleet, or for `loop_id`. Without `for_s` for good; only `observe` can have an end."""
 
     mode: Mode
     loop_id: str | None = None

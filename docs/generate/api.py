@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from docs.generate.markdown import code, page, table
 from opsd.api import openapi
 from opsd.api.endpoint import Endpoint
@@ -66,8 +68,14 @@ def _section(each: Endpoint) -> str:
         parts += [about] if about else []
         parts.append(table(("parameter", "form", "default"), parameters))
     if each.body is not None:
-        parts.append(f"Body: {code(each.body.__name__)}; an empty one stands for all defaults.")
+        schema = _schema(each.body.__name__)
+        defaults = "" if schema.get("required") else "; an empty one stands for all defaults"
+        about = _prose(each.body)
+        parts += [f"Body: {code(each.body.__name__)}{defaults}.", *([about] if about else [])]
+        parts.append(table(("member", "form", "default"), _members(schema)))
     parts.append(f"Answers {code(each.reply.__name__) if each.reply else code(each.media_type)}.")
+    if each.accepted is not None:
+        parts.append(f"With status 202: {each.accepted[:1].lower()}{each.accepted[1:]}")
     if each.reply is FeedItem:
         parts += ["One record per line:", _prose(FeedItem)]
     if each.errors:
@@ -83,6 +91,16 @@ def _parameters(each: Endpoint) -> Iterator[tuple[str, str, str]]:
             yield code(parameter["name"]), _form(schema), _default(schema)
 
 
+def _members(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    required = schema.get("required", [])
+    for name, member in schema["properties"].items():
+        yield code(name), _form(member), "*required*" if name in required else _default(member)
+
+
+def _schema(name: str) -> Any:
+    return _described()["components"]["schemas"][name]
+
+
 def _form(schema: dict[str, Any]) -> str:
     variants = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     return " or ".join(_one_form(each) for each in variants)
@@ -91,18 +109,30 @@ def _form(schema: dict[str, Any]) -> str:
 def _one_form(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"{_form(schema['items'])}, may be repeated"
+    if "$ref" in schema:
+        record = schema["$ref"].rpartition("/")[2]
+        words = _schema(record).get("enum")
+        return code(record) if words is None else " or ".join(code(word) for word in words)
     name = schema.get("format") or schema["type"]
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and most is not None:
         return f"{name}, {least} to {most}"
+    above = schema.get("exclusiveMinimum")
+    if above is not None and most is not None:
+        return f"{name}, above {above}, at most {most}"
+    if schema.get("maxLength") is not None:
+        return f"{name}, {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     return f"{name}, {least} or more" if least is not None else str(name)
 
 
 def _default(schema: dict[str, Any]) -> str:
     default = schema.get("default")
-    return "" if default in (None, []) else code(json.dumps(default))
+    return "" if default in (None, [], {}, "") else code(json.dumps(default))
 
 
-def _prose(record: type) -> str:
-    """A record's docstring as a paragraph, its line breaks kept."""
-    return "\n".join(line.strip() for line in (record.__doc__ or "").strip().splitlines())
+def _prose(record: type[msgspec.Struct]) -> str:
+    """A record's docstring as a paragraph, its line breaks kept, its members spelled as on the wire."""
+    text = "\n".join(line.strip() for line in (record.__doc__ or "").strip().splitlines())
+    for field in msgspec.structs.fields(record):
+        text = text.replace(code(field.name), code(field.encode_name))
+    return text

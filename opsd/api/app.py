@@ -1,5 +1,7 @@
 """The API as one ASGI application: the gate in front (who may do this?), the router, one form of error behind."""
 
+from collections.abc import Mapping, Sequence
+
 import anyio
 import msgspec
 from starlette.applications import Starlette
@@ -15,15 +17,17 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.gate import Gate, peer_in
 from opsd.api.peer import Access
 from opsd.api.routes import ENDPOINTS
-from opsd.api.seams import Fleet, Queries
+from opsd.api.seams import Desk, Fleet, Queries
 from opsd.ports import Clock, Offload
 
 
-def build_app(fleet: Fleet, queries: Queries, access: Access, *, offload: Offload, clock: Clock) -> Starlette:
+def build_app(
+    fleet: Fleet, queries: Queries, access: Access, *, desk: Desk | None = None, offload: Offload, clock: Clock
+) -> Starlette:
     """The application over `fleet`. `app.state.stopping` is an event that the server sets when it begins to stop."""
-    services = Services(fleet, queries, access, offload, clock, anyio.Event())
+    services = Services(fleet, desk, queries, access, offload, clock, anyio.Event())
     app = Starlette(
-        routes=[_route(endpoint, services) for endpoint in ENDPOINTS],
+        routes=_routes(ENDPOINTS, services),
         middleware=[Middleware(Gate, services=services)],
         exception_handlers={ApiError: _refused, HTTPException: _no_route},
     )
@@ -32,15 +36,24 @@ def build_app(fleet: Fleet, queries: Queries, access: Access, *, offload: Offloa
     return app
 
 
-def _route(endpoint: Endpoint, services: Services) -> Route:
+def _routes(endpoints: Sequence[Endpoint], services: Services) -> list[Route]:
+    """One route a path, so that a method which does not go there is told all of those that do."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [_route(path, by_method, services) for path, by_method in by_path.items()]
+
+
+def _route(path: str, by_method: Mapping[str, Endpoint], services: Services) -> Route:
     async def serve(request: Request) -> Response:
+        endpoint = by_method["GET" if request.method == "HEAD" else request.method]
         query = read_query(request.query_params, endpoint.query)
         body = await read_body(request, endpoint.body) if endpoint.body is not None else None
         call = Call(request.path_params.get("id", ""), query, body, peer_in(request.scope), services.clock.now())
         answer = await endpoint.handle(services, call)
         return replies.ok(answer) if isinstance(answer, msgspec.Struct) else answer
 
-    return Route(endpoint.path, serve, methods=[endpoint.method], name=endpoint.path)
+    return Route(path, serve, methods=list(by_method), name=path)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.peer import Access, Peer
-from opsd.api.seams import Fleet, Queries
+from opsd.api.seams import Desk, Fleet, Queries
 from opsd.ports import Clock, Offload
 
 BODY_BYTES_MAX = 65_536
@@ -31,6 +31,7 @@ class Services(msgspec.Struct, frozen=True):
     """What handlers work with. `stopping` is set when the server begins to stop: held-back answers go out then."""
 
     fleet: Fleet
+    desk: Desk | None
     queries: Queries
     access: Access
     offload: Offload
@@ -39,9 +40,9 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, Generic[Q, B], frozen=True):
-    """One request, checked: `loop_id` is what the path says, or empty where it names no loop."""
+    """One request, checked: `id` is the loop or the intent that the path names, or empty where it names nothing."""
 
-    loop_id: str
+    id: str
     query: Q
     body: B
     peer: Peer
@@ -54,7 +55,8 @@ Answer = msgspec.Struct | Response
 class Endpoint(msgspec.Struct, frozen=True):
     """`reply` is the record on success, or None where `media_type` says what comes instead.
 
-    `errors` are those of its own, beside the ones that any path may answer with.
+    `accepted` is what it means where success is a 202. `errors` are those of its own, beside the ones that any path may
+    answer with.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     reply: type[msgspec.Struct] | None
     body: type[msgspec.Struct] | None = None
     media_type: str = "application/json"
+    accepted: str | None = None
     errors: tuple[ErrorCode, ...] = ()
 
 

@@ -52,12 +52,12 @@ async def fleet(services: Services, call: Call[NoQuery, None]) -> FleetStatus:
 
 
 async def loop(services: Services, call: Call[NoQuery, None]) -> LoopStatus:
-    return view.status(known_run(services, call.loop_id), call.now)
+    return view.status(known_run(services, call.id), call.now)
 
 
 async def explain(services: Services, call: Call[NoQuery, None]) -> Explanation:
-    run = known_run(services, call.loop_id)
-    return await _from_files(services, lambda: services.queries.explain(run, call.now))
+    run = known_run(services, call.id)
+    return await from_files(services, lambda: services.queries.explain(run, call.now))
 
 
 async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage:
@@ -70,7 +70,7 @@ async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage
         )
     return await _held_back(
         services,
-        call.loop_id,
+        call.id,
         lambda run: services.queries.events(run, query),
         lambda page: bool(page.items) or page.restarted or page.next_offset != query.offset,
         query.wait,
@@ -81,7 +81,7 @@ async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
     query = call.query
     return await _held_back(
         services,
-        call.loop_id,
+        call.id,
         lambda run: services.queries.logs(run, query),
         lambda page: bool(page.text) or page.next_offset != query.offset,
         query.wait,
@@ -89,18 +89,18 @@ async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
 
 
 async def runs(services: Services, call: Call[NoQuery, None]) -> RunHistory:
-    run = known_run(services, call.loop_id)
-    return await _from_files(services, lambda: services.queries.runs(run, call.now))
+    run = known_run(services, call.id)
+    return await from_files(services, lambda: services.queries.runs(run, call.now))
 
 
 async def escalations(services: Services, call: Call[EscalationsQuery, None]) -> EscalationPage:
-    chosen = _chosen(services, call.query.loop, call.now)
-    return await _from_files(services, lambda: services.queries.escalations(chosen, call.query, call.now))
+    chosen = chosen_runs(services, call.query.loop, call.now)
+    return await from_files(services, lambda: services.queries.escalations(chosen, call.query, call.now))
 
 
 async def verify(services: Services, call: Call[VerifyQuery, None]) -> VerificationReport:
-    chosen = _chosen(services, call.query.loop, call.now)
-    report = await _from_files(services, lambda: services.queries.verify(chosen, call.now))
+    chosen = chosen_runs(services, call.query.loop, call.now)
+    report = await from_files(services, lambda: services.queries.verify(chosen, call.now))
     doubted = [known_run(services, each.loop_id) for each in report.loops if not each.ok]
     if not doubted:
         return report
@@ -111,13 +111,13 @@ async def verify(services: Services, call: Call[VerifyQuery, None]) -> Verificat
             await services.fleet.reconcile(run.ref.loop_id, from_start=False)
     now = services.clock.now()
     again = [known_run(services, run.ref.loop_id) for run in doubted]
-    second = await _from_files(services, lambda: services.queries.verify(again, now))
+    second = await from_files(services, lambda: services.queries.verify(again, now))
     newest = {each.loop_id: each for each in second.loops}
     return VerificationReport(now, tuple(newest.get(each.loop_id, each) for each in report.loops))
 
 
 async def reconcile(services: Services, call: Call[NoQuery, ReconcileRequest]) -> ReconcileReply:
-    loop_id = known_run(services, call.loop_id).ref.loop_id
+    loop_id = known_run(services, call.id).ref.loop_id
     try:
         with anyio.move_on_after(RECONCILE_LIMIT_S):
             return await services.fleet.reconcile(loop_id, from_start=call.body.from_start)
@@ -171,14 +171,20 @@ def unknown_loop(loop_id: str, names: Sequence[str]) -> ApiError:
     )
 
 
-def _chosen(services: Services, loop_id: str | None, now: datetime) -> list[Run]:
+def chosen_runs(services: Services, loop_id: str | None, now: datetime) -> list[Run]:
+    """The run of this loop, or of every loop of the fleet. Raises ApiError as `known_run` does."""
     if loop_id is not None:
         return [known_run(services, loop_id)]
     found = (services.fleet.run(LoopId(summary.loop_id)) for summary in services.fleet.summaries(now))
     return [run for run in found if run is not None]
 
 
-async def _from_files(services: Services, ask: Callable[[], R]) -> R:
+async def from_files(services: Services, ask: Callable[[], R]) -> R:
+    """What `ask` finds, in a worker thread.
+
+    Raises:
+        ApiError: there is no such thing, or a file could not be read.
+    """
     try:
         return await services.offload.run(ask)
     except LookupError as error:
@@ -202,7 +208,7 @@ async def _held_back(
 
     async def look() -> P:
         run = known_run(services, loop_id)
-        return await _from_files(services, lambda: ask(run))
+        return await from_files(services, lambda: ask(run))
 
     page = await look()
     with anyio.move_on_after(wait_s):

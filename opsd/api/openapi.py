@@ -41,6 +41,8 @@ def _operation(each: Endpoint, schema_of: Mapping[type[msgspec.Struct], Json], s
     parameters += _query_parameters(each.query, schemas)
     content: Json = {"schema": schema_of[each.reply]} if each.reply else {}
     responses: dict[str, Json] = {"200": {"description": each.says, "content": {each.media_type: content}}}
+    if each.accepted is not None:
+        responses["202"] = {"description": each.accepted, "content": {each.media_type: content}}
     for code in (*_ALWAYS, *each.errors):
         status = str(ERRORS[code].status)
         says = f"`{code}`: {ERRORS[code].says}"

@@ -1,12 +1,14 @@
-"""The table of endpoints: everything that can be asked for, on one screen. An act on a loop will be a row here too."""
+"""The table of endpoints: everything that can be asked for, in one place."""
 
 from starlette.responses import Response
 
-from opsd.api import handlers, metrics, openapi, replies, watch
+from opsd.api import handlers, intents, metrics, openapi, replies, watch
 from opsd.api.endpoint import Call, Endpoint, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.explain import Explanation
 from opsd.protocol import (
+    AckRequest,
+    ApprovalPage,
     EscalationPage,
     EscalationsQuery,
     EventPage,
@@ -14,9 +16,16 @@ from opsd.protocol import (
     FeedItem,
     FleetStatus,
     HealthReply,
+    IntentPage,
+    IntentQuery,
+    IntentReply,
+    IntentRequest,
+    IntentsQuery,
     LogPage,
     LogsQuery,
     LoopStatus,
+    ModePage,
+    ModeRequest,
     NoQuery,
     ReconcileReply,
     ReconcileRequest,
@@ -29,7 +38,8 @@ from opsd.protocol import (
 
 _UNKNOWN = (ErrorCode.UNKNOWN_LOOP,)
 _FILES = (ErrorCode.UNKNOWN_LOOP, ErrorCode.UNAVAILABLE)
-_ACTS = (ErrorCode.UNKNOWN_LOOP, ErrorCode.LOOP_NOT_MANAGED, ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.TIMED_OUT)
+_ACTS = (ErrorCode.UNKNOWN_LOOP, ErrorCode.LOOP_NOT_MANAGED, ErrorCode.PAYLOAD_TOO_LARGE)
+_RECORDS = (ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.STORE_UNWRITABLE)
 
 
 async def _document(services: Services, call: Call[NoQuery, None]) -> Response:
@@ -95,7 +105,57 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         NoQuery,
         ReconcileReply,
         body=ReconcileRequest,
-        errors=_ACTS,
+        errors=(*_ACTS, ErrorCode.TIMED_OUT),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/loops/{id}/intents",
+        "Ask for a change of a run: it is recorded, then carried out, and what became of it is found out.",
+        intents.submit,
+        NoQuery,
+        IntentReply,
+        body=IntentRequest,
+        accepted="The intent is recorded and in flight.",
+        errors=(*_ACTS, ErrorCode.IDEMPOTENCY_CONFLICT, ErrorCode.STORE_UNWRITABLE),
+    ),
+    Endpoint("GET", "/v1/intents", "Intents, oldest first.", intents.intents, IntentsQuery, IntentPage, errors=_FILES),
+    Endpoint(
+        "GET",
+        "/v1/intents/{id}",
+        "One intent as it stands, or once it has come as far as is asked.",
+        intents.intent,
+        IntentQuery,
+        IntentReply,
+        errors=(ErrorCode.UNKNOWN_INTENT, ErrorCode.UNAVAILABLE),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/intents/{id}/ack",
+        "Settle an ambiguous intent by an operator's word.",
+        intents.acknowledge,
+        NoQuery,
+        IntentReply,
+        body=AckRequest,
+        errors=(ErrorCode.UNKNOWN_INTENT, ErrorCode.NOT_AMBIGUOUS, ErrorCode.UNAVAILABLE, *_RECORDS),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/approvals",
+        "What waits for a human's decision, oldest first, with the command to type.",
+        intents.approvals,
+        NoQuery,
+        ApprovalPage,
+    ),
+    Endpoint("GET", "/v1/mode", "Every mode that is not normal.", intents.modes, NoQuery, ModePage),
+    Endpoint(
+        "POST",
+        "/v1/mode",
+        "Set the mode of the fleet or of one loop.",
+        intents.set_mode,
+        NoQuery,
+        ModePage,
+        body=ModeRequest,
+        errors=(ErrorCode.UNKNOWN_LOOP, *_RECORDS),
     ),
     Endpoint(
         "GET",

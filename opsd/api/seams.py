@@ -1,4 +1,4 @@
-"""What the API needs of the rest of the daemon, and nothing more: the fleet in memory, and questions to files."""
+"""What the API needs of the rest of the daemon, and nothing more: the fleet, the control desk, questions to files."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
@@ -6,20 +6,29 @@ from typing import Protocol
 
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
+from opsd.model.intent import Actor, Intent
 from opsd.model.run import Run
 from opsd.protocol import (
+    AckRequest,
     DaemonStatus,
     EscalationPage,
     EscalationsQuery,
     EventPage,
     EventsQuery,
     FleetStatus,
+    IntentPage,
+    IntentRequest,
+    IntentsQuery,
     LogPage,
     LogsQuery,
     LoopSummary,
+    ModePage,
+    ModeRequest,
     ReconcileReply,
     RunHistory,
+    Submitted,
     VerificationReport,
+    WaitFor,
 )
 
 Metrics = Mapping[str, float | Mapping[tuple[str, ...], float]]
@@ -52,6 +61,45 @@ class Fleet(Protocol):
     async def reconcile(self, loop_id: LoopId, *, from_start: bool) -> ReconcileReply: ...
 
 
+class Desk(Protocol):
+    """Takes intents in and says what became of them; keeps the modes. Called on the event loop's thread.
+
+    `actor` is who asks by the kernel's word; the claimed `by` of a request is filled in before it comes here. What may
+    be raised is in `opsd.app.desk`, and for the loop itself in `opsd.supervisor.fleet`.
+    """
+
+    async def submit(self, loop_id: LoopId, request: IntentRequest, actor: Actor) -> Submitted:
+        """Returns once the intent is on the disk, refused or replayed, and does not wait for its outcome.
+
+        Raises:
+            FleetError: there is no such loop, or it is not looked at.
+            IdempotencyConflict: its key stands for another request.
+            CannotRecord: it could not be written down.
+        """
+
+    def intent(self, intent_id: str) -> Intent | None:
+        """What is held in memory: everything open and the newest of the rest; older ones are `Queries.intent`'s."""
+
+    async def wait(self, intent_id: str, until: WaitFor, wait_s: float) -> Intent | None:
+        """The intent once `until` has come true or cannot any more, at the latest after `wait_s` seconds."""
+
+    async def acknowledge(self, intent_id: str, request: AckRequest, actor: Actor) -> Intent:
+        """
+        Raises:
+            UnknownIntent: it is not held.
+            NotAmbiguous: there is nothing to settle by a word.
+            CannotRecord: the word could not be written down.
+        """
+
+    def modes(self, now: datetime) -> ModePage: ...
+
+    async def set_mode(self, request: ModeRequest, actor: Actor) -> ModePage:
+        """
+        Raises:
+            CannotRecord: the mode is what it was.
+        """
+
+
 class Queries(Protocol):
     """Questions that files answer: synchronous, called in a worker thread. May raise OSError and LookupError.
 
@@ -69,3 +117,8 @@ class Queries(Protocol):
     def escalations(self, runs: Sequence[Run], query: EscalationsQuery, now: datetime) -> EscalationPage: ...
 
     def verify(self, runs: Sequence[Run], now: datetime) -> VerificationReport: ...
+
+    def intents(self, runs: Sequence[Run], query: IntentsQuery, now: datetime) -> IntentPage: ...
+
+    def intent(self, intent_id: str, runs: Sequence[Run]) -> Intent | None:
+        """The newest row of this intent of one of these loops, however old; None where there is none."""

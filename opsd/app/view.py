@@ -3,12 +3,14 @@
 from datetime import datetime
 
 from opsd.core.documents import ages
+from opsd.core.instants import parse
 from opsd.model.health import Ages, HealthStatus
 from opsd.model.ids import UNKNOWN_RUN
+from opsd.model.intent import ControlState
 from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.reasons import REASONS
 from opsd.model.run import Run
-from opsd.protocol import LoopStatus, LoopSummary, PendingApproval, Progress
+from opsd.protocol import LoopControl, LoopStatus, LoopSummary, PendingApproval, Progress
 
 
 def summary(run: Run, now: datetime) -> LoopSummary:
@@ -26,7 +28,7 @@ def summary(run: Run, now: datetime) -> LoopSummary:
         overall_status=health.overall_status if health else HealthStatus.HEALTHY,
         reason_codes=health.reason_codes if health else (),
         findings=findings,
-        needs_human=any(REASONS[finding.code].needs_human for finding in findings),
+        needs_human=any(REASONS[finding.code].needs_human for finding in findings) or bool(run.control.ambiguous),
         progress=Progress(
             run_id=projection.run_id if projection else UNKNOWN_RUN,
             iteration=projection.iteration if projection else 0,
@@ -45,7 +47,14 @@ def summary(run: Run, now: datetime) -> LoopSummary:
         last_event_name=last.name if last else None,
         last_event_at=last.timestamp if last else None,
         observed_at=run.last_contact_at,
+        control=_control(run.control),
     )
+
+
+def _control(state: ControlState) -> LoopControl | None:
+    if state.in_flight is None and not state.ambiguous and state.pause is None and not state.observing:
+        return None
+    return LoopControl(state.in_flight, state.ambiguous, state.pause, state.observing, state.observe_until)
 
 
 def _unjudged(run: Run) -> str:
@@ -62,17 +71,7 @@ def _unjudged(run: Run) -> str:
 
 def status(run: Run, now: datetime) -> LoopStatus:
     """One loop in full."""
-    projection, approval = run.projection, run.artifacts.approval.value
-    pending = None
-    if approval is not None and projection is not None and projection.has_pending_approval:
-        candidate = approval.candidate
-        pending = PendingApproval(
-            run_id=approval.run_id,
-            iteration=approval.iteration,
-            requested_at=approval.requested_at,
-            promise_matched=candidate.promise.matched if candidate and candidate.promise else None,
-            gates=candidate.gates if candidate else None,
-        )
+    projection = run.projection
     return LoopStatus(
         at=now,
         summary=summary(run, now),
@@ -83,11 +82,31 @@ def status(run: Run, now: datetime) -> LoopStatus:
         gates=projection.gates if projection else None,
         stuck_streak=projection.stuck_streak if projection else None,
         stuck_threshold=projection.stuck_threshold if projection else None,
-        approval=pending,
+        approval=pending_approval(run),
         open_escalations=run.open_escalations,
         backlog_bytes=run.backlog_bytes,
         event_count=run.fold.event_count,
         quarantined_count=run.fold.quarantined_count,
         liveness=run.process.liveness,
         pid=run.process.pid,
+    )
+
+
+def pending_approval(run: Run) -> PendingApproval | None:
+    """What waits to be approved; None where nothing does."""
+    projection, approval = run.projection, run.artifacts.approval.value
+    if approval is None or projection is None or not projection.has_pending_approval:
+        return None
+    candidate = approval.candidate
+    promise = candidate.promise if candidate else None
+    return PendingApproval(
+        run_id=approval.run_id,
+        iteration=approval.iteration,
+        requested_at=approval.requested_at,
+        promise_matched=promise.matched if promise else None,
+        gates=candidate.gates if candidate else None,
+        promise=promise.text if promise else None,
+        candidate=approval.digest,
+        since=parse(approval.requested_at),
+        files=approval.files or {},
     )

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import msgspec
 
 from opsd.model.ids import LoopId
+from opsd.model.intent import Intent
 from opsd.ports import Clock
 from opsd.protocol import FeedItem, LoopSummary
 
@@ -33,12 +34,15 @@ class Picture(Protocol):
 
 
 class _Change(msgspec.Struct, gc=False):
-    """A place in the ring. `line` is made when the first reader comes by: what nobody watches costs nothing."""
+    """A place in the ring. `line` is made when the first reader comes by: what nobody watches costs nothing.
+
+    A `row` is what happened at that moment, and not only that something is other than before.
+    """
 
     seq: int
     kind: str
     loop_id: LoopId
-    row: bytes | None = None
+    row: msgspec.Struct | None = None
     line: bytes | None = None
 
 
@@ -46,7 +50,7 @@ class Feed:
     """Positions count from 1 and mean something within one `start_id` only.
 
     A reader who lags sees each loop once, as it is now: of several changes of one loop only the newest is a line.
-    Escalations are lines of their own and are never merged.
+    Escalations and steps of intents are lines of their own and are never merged.
     """
 
     def __init__(self, start_id: str, picture: Picture, clock: Clock, *, held: int = HELD_CHANGES) -> None:
@@ -72,7 +76,11 @@ class Feed:
         self._publish("removed", loop_id)
 
     def escalated(self, loop_id: LoopId, row: msgspec.Struct) -> None:
-        self._publish("escalation", loop_id, self._encoder.encode(row))
+        self._publish("escalation", loop_id, row)
+
+    def intent(self, loop_id: LoopId, intent: Intent) -> None:
+        """The intent was taken in, or has come a step further."""
+        self._publish("intent", loop_id, intent)
 
     def tick(self) -> None:
         """To be called about once a second: readers who heard nothing for `QUIET_S` get a `beat`."""
@@ -129,7 +137,7 @@ class Feed:
         finally:
             self.readers -= 1
 
-    def _publish(self, kind: str, loop_id: LoopId, row: bytes | None = None) -> None:
+    def _publish(self, kind: str, loop_id: LoopId, row: msgspec.Struct | None = None) -> None:
         self.seq += 1
         if row is None:
             self._newest[loop_id] = self.seq
@@ -192,8 +200,11 @@ class Feed:
                 return self._loop_line(change.loop_id, change.seq)
             case "removed":
                 return self._line("removed", change.seq, removed=change.loop_id)
+            case "intent":
+                assert isinstance(change.row, Intent)
+                return self._line("intent", change.seq, intent=change.row)
             case _:
-                return self._line("escalation", change.seq, escalation=msgspec.Raw(change.row or b"null"))
+                return self._line("escalation", change.seq, escalation=msgspec.Raw(self._encoder.encode(change.row)))
 
     def _loop_line(self, loop_id: LoopId, seq: int) -> bytes:
         summary = self._picture.summary(loop_id)
@@ -208,7 +219,8 @@ class Feed:
         removed: str | None = None,
         escalation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
         lost: int | None = None,
+        intent: Intent | None = None,
     ) -> bytes:
         self.lines_encoded += 1
-        item = FeedItem(kind, self.start_id, seq, self._clock.now(), loop, removed, escalation, lost)
+        item = FeedItem(kind, self.start_id, seq, self._clock.now(), loop, removed, escalation, lost, intent)
         return self._encoder.encode(item) + b"\n"

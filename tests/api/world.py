@@ -14,6 +14,7 @@ from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.run import LoopRef, Run
 from tests.api.wire import Answer, ask
 from tests.doubles.daemon import serving
+from tests.doubles.desk import StandInDesk
 from tests.doubles.fleet import StandInFleet, StandInQueries, a_finding, a_supervised_run
 
 
@@ -25,6 +26,7 @@ class World:
         self.repo = str(folder / "repo")
         self.clock = SystemClock()
         self.fleet = self.a_fleet("start-1")
+        self.desk = StandInDesk(self.fleet)
         self.queries = StandInQueries()
 
     def a_fleet(self, start_id: str) -> StandInFleet:
@@ -69,5 +71,5 @@ def open_folder() -> Iterator[Path]:
 @asynccontextmanager
 async def a_world(folder: Path, access: Access | None = None, limits: Limits = STANDARD_LIMITS) -> AsyncIterator[World]:
     made = World(folder)
-    async with serving(made.path, made.fleet, made.queries, access, limits):
+    async with serving(made.path, made.fleet, made.queries, access, limits, made.desk):
         yield made

@@ -14,6 +14,7 @@ from opsd.api.app import build_app
 from opsd.api.peer import Access
 from opsd.api.server import STANDARD_LIMITS, Limits, serve
 from opsd.clock import SystemClock
+from tests.doubles.desk import StandInDesk
 from tests.doubles.fleet import StandInFleet, StandInQueries
 
 R = TypeVar("R")
@@ -44,12 +45,19 @@ async def serving(
     queries: StandInQueries | None = None,
     access: Access | None = None,
     limits: Limits = STANDARD_LIMITS,
+    desk: StandInDesk | None = None,
 ) -> AsyncIterator[None]:
-    """While inside, the daemon answers; on the way out it stops as the real one does: first the feed, then this."""
+    """While inside, the daemon answers; on the way out it stops as the real one does: first the feed, then this.
+
+    What `desk` took in is also what `queries` find in the files.
+    """
+    desk, queries = desk or StandInDesk(fleet), queries or StandInQueries()
+    queries.intent_log = lambda: desk.intents
     app = build_app(
         fleet,
-        queries or StandInQueries(),
+        queries,
         access or Access(owner_uid=os.getuid()),
+        desk=desk,
         offload=WorkerThread(),
         clock=SystemClock(),
     )
@@ -71,8 +79,10 @@ class Daemon:
         self._path = path
         self._running = AsyncExitStack()
 
-    async def start(self, fleet: StandInFleet, queries: StandInQueries | None = None) -> None:
-        await self._running.enter_async_context(serving(self._path, fleet, queries))
+    async def start(
+        self, fleet: StandInFleet, queries: StandInQueries | None = None, desk: StandInDesk | None = None
+    ) -> None:
+        await self._running.enter_async_context(serving(self._path, fleet, queries, desk=desk))
 
     async def stop(self) -> None:
         await self._running.aclose()

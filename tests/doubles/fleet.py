@@ -1,7 +1,7 @@
 """A fleet that only a test changes, with the real feed, and answers from files: for trying the API and opsctl."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from opsd.model.health import (
     Severity,
 )
 from opsd.model.ids import LoopId
+from opsd.model.intent import Intent
 from opsd.model.lifecycle import EventMark, Fold, Lifecycle, Phase, Projection, RunFacts, Transition
 from opsd.model.run import LoopRef, Run
 from opsd.model.thresholds import Thresholds
@@ -37,9 +38,12 @@ from opsd.protocol import (
     EventPage,
     EventsQuery,
     FleetStatus,
+    IntentPage,
+    IntentsQuery,
     LogPage,
     LogsQuery,
     LoopSummary,
+    ModeStatus,
     ReconcileReply,
     RunHistory,
     Subsystem,
@@ -136,6 +140,7 @@ class StandInFleet:
         self.findings: tuple[Finding, ...] = ()
         self.asked: list[tuple[str, bool]] = []
         self.broken: Exception | None = None
+        self.mode: ModeStatus | None = None
         self._runs = {run.ref.loop_id: run for run in runs}
 
     def put(self, run: Run) -> None:
@@ -185,6 +190,7 @@ class StandInFleet:
             "discovery",
             self.findings,
             self.subsystems,
+            self.mode,
         )
 
     def metrics(self) -> Metrics:
@@ -202,9 +208,10 @@ class StandInFleet:
 
 
 class StandInQueries:
-    """`opsd.api.seams.Queries`: logs and events from real files, journals from `rows` and `journal`."""
+    """`opsd.api.seams.Queries`: logs and events from real files, journals from `rows`, `journal` and `intent_log`."""
 
     def __init__(self) -> None:
+        self.intent_log: Callable[[], Sequence[Intent]] = lambda: ()
         self.rows: list[bytes] = []
         self.journal: list[bytes] = []
         self.verifications: list[Verification] = []
@@ -267,3 +274,13 @@ class StandInQueries:
     def verify(self, runs: Sequence[Run], now: datetime) -> VerificationReport:
         wanted = {run.ref.loop_id for run in runs}
         return VerificationReport(now, tuple(each for each in self.verifications if each.loop_id in wanted))
+
+    def intents(self, runs: Sequence[Run], query: IntentsQuery, now: datetime) -> IntentPage:
+        wanted = {run.ref.loop_id for run in runs}
+        chosen = [each for each in self.intent_log() if each.loop_id in wanted and (each.is_open or not query.open)]
+        return IntentPage(now, tuple(chosen[-query.tail :]))
+
+    def intent(self, intent_id: str, runs: Sequence[Run]) -> Intent | None:
+        wanted = {run.ref.loop_id for run in runs}
+        found = (each for each in self.intent_log() if each.loop_id in wanted and each.id == intent_id)
+        return next(found, None)

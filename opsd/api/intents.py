@@ -1,0 +1,204 @@
+"""The endpoints of intents, of what waits for a decision, and of modes. The table is `opsd.api.routes`.
+
+Who asks is the kernel's word, put beside the name that is claimed. What a request comes to, the control desk decides.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+from msgspec.structs import replace
+from starlette.responses import Response
+
+from opsd.api import replies
+from opsd.api.endpoint import Call, Services
+from opsd.api.errors import ApiError, ErrorCode
+from opsd.api.handlers import chosen_runs, from_files, known_run
+from opsd.api.peer import Peer, user_name
+from opsd.api.seams import Desk
+from opsd.app import inbox
+from opsd.app.desk import CannotRecord, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
+from opsd.model.mode import Mode
+from opsd.model.refusals import REFUSALS
+from opsd.protocol import (
+    AckRequest,
+    ApprovalPage,
+    IntentPage,
+    IntentQuery,
+    IntentReply,
+    IntentRequest,
+    IntentsQuery,
+    ModePage,
+    ModeRequest,
+    NoQuery,
+    WaitFor,
+)
+from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
+
+
+async def submit(services: Services, call: Call[NoQuery, IntentRequest]) -> Response:
+    """202 while the intent is in flight, 200 once it is settled, and for a dry run."""
+    _check(call.body)
+    loop_id = known_run(services, call.id).ref.loop_id
+    actor = await _actor(services, call.peer)
+    request = replace(call.body, by=call.body.by or actor.user)
+    with _refusals_told():
+        submitted = await _desk(services).submit(loop_id, request, actor)
+    intent = submitted.intent
+    if request.dry_run:
+        reply = IntentReply(services.clock.now(), intent, would=submitted.would, next=_next_after_dry_run(intent))
+        return replies.ok(reply)
+    if intent.is_in_flight:
+        intent = await _awaited(services, intent, WaitFor.SETTLED, request.wait_s)
+    reply = _reply(services, intent)
+    return replies.ok(replace(reply, replayed=submitted.replayed), status=202 if intent.is_in_flight else 200)
+
+
+async def intents(services: Services, call: Call[IntentsQuery, None]) -> IntentPage:
+    chosen = chosen_runs(services, call.query.loop, call.now)
+    return await from_files(services, lambda: services.queries.intents(chosen, call.query, call.now))
+
+
+async def intent(services: Services, call: Call[IntentQuery, None]) -> IntentReply:
+    found = _desk(services).intent(call.id)
+    if found is None:
+        return _reply(services, await _in_files(services, call.id))
+    return _reply(services, await _awaited(services, found, call.query.until, call.query.wait))
+
+
+async def acknowledge(services: Services, call: Call[NoQuery, AckRequest]) -> IntentReply:
+    if not call.body.reason.strip():
+        raise _bad("reason", "say why the intent counts as settled")
+    actor = await _actor(services, call.peer)
+    request = replace(call.body, by=call.body.by or actor.user)
+    with _refusals_told():
+        try:
+            settled = await _desk(services).acknowledge(call.id, request, actor)
+        except UnknownIntent:
+            # What only the files still have was settled long ago.
+            raise NotAmbiguous((await _in_files(services, call.id)).status) from None
+    return _reply(services, settled)
+
+
+async def approvals(services: Services, call: Call[NoQuery, None]) -> ApprovalPage:
+    return inbox.approvals(chosen_runs(services, None, call.now), call.now)
+
+
+async def modes(services: Services, call: Call[NoQuery, None]) -> ModePage:
+    return _desk(services).modes(call.now)
+
+
+async def set_mode(services: Services, call: Call[NoQuery, ModeRequest]) -> ModePage:
+    if call.body.mode is Mode.NORMAL and call.body.for_s is not None:
+        raise _bad("forS", "normal mode has no end; it lasts until another is set")
+    if call.body.loop_id is not None:
+        known_run(services, call.body.loop_id)
+    actor = await _actor(services, call.peer)
+    with _refusals_told():
+        return await _desk(services).set_mode(replace(call.body, by=call.body.by or actor.user), actor)
+
+
+def _check(request: IntentRequest) -> None:
+    """What no single member shows.
+
+    Raises:
+        ApiError: an option without what it needs, or on an intent that has no use for it.
+    """
+    if request.override_divergence and not request.reason.strip():
+        raise _bad("reason", "acting although the files contradict each other needs a reason; it is recorded")
+    if request.clear_stale and request.intent is not IntentKind.START:
+        raise _bad("clearStale", f"only a start clears what a run left behind, and this is '{request.intent}'")
+    if request.pause_for_s is not None and request.intent is not IntentKind.PAUSE:
+        raise _bad("pauseForS", f"only a pause has a length, and this is '{request.intent}'")
+
+
+def _bad(member: str, problem: str) -> ApiError:
+    return ApiError(ErrorCode.BAD_REQUEST, f"body member '{member}': {problem}", member=member)
+
+
+def _desk(services: Services) -> Desk:
+    if services.desk is None:
+        raise ApiError(ErrorCode.UNAVAILABLE, "this daemon takes no intents in; use the runtime's own commands")
+    return services.desk
+
+
+async def _actor(services: Services, peer: Peer) -> Actor:
+    return Actor(peer.uid, await services.offload.run(lambda: user_name(peer.uid)), peer.pid)
+
+
+async def _in_files(services: Services, intent_id: str) -> Intent:
+    """
+    Raises:
+        ApiError: no loop of the fleet ever had such an intent, or its files cannot be read.
+    """
+    every = chosen_runs(services, None, services.clock.now())
+    found = await from_files(services, lambda: services.queries.intent(intent_id, every))
+    if found is not None:
+        return found
+    raise ApiError(
+        ErrorCode.UNKNOWN_INTENT,
+        f"no loop of the fleet has an intent '{intent_id}'; 'opsctl intents' lists those that there are",
+        intent=intent_id,
+    )
+
+
+async def _awaited(services: Services, intent: Intent, until: WaitFor, wait_s: float) -> Intent:
+    """The intent when it has come that far, when the time is up or when the daemon stops."""
+    desk = _desk(services)
+    if wait_s > 0:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_stopping, services, tasks.cancel_scope, name="intents: stop")
+            intent = await desk.wait(intent.id, until, wait_s) or intent
+            tasks.cancel_scope.cancel()
+    return desk.intent(intent.id) or intent
+
+
+async def _cancel_when_stopping(services: Services, scope: anyio.CancelScope) -> None:
+    await services.stopping.wait()
+    scope.cancel()
+
+
+def _reply(services: Services, intent: Intent) -> IntentReply:
+    return IntentReply(services.clock.now(), intent, next=_next(intent))
+
+
+def _next(intent: Intent) -> str | None:
+    if intent.refusal is None:
+        return None
+    return REFUSALS[intent.refusal.code].next_step.replace("LOOP", intent.loop_id)
+
+
+def _next_after_dry_run(intent: Intent) -> str | None:
+    if intent.status is IntentStatus.REFUSED:
+        return _next(intent)
+    return "Nothing was done or recorded; the same request without the dry run does it."
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """What the desk and the fleet refuse, in the API's words."""
+    try:
+        yield
+    except UnknownLoop:
+        raise ApiError(
+            ErrorCode.UNKNOWN_LOOP, "the loop left the fleet meanwhile; 'opsctl status' lists those that there are"
+        ) from None
+    except NotManaged as error:
+        raise ApiError(ErrorCode.LOOP_NOT_MANAGED, f"{error}; mend its registry entry") from None
+    except IdempotencyConflict as error:
+        raise ApiError(
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            f"{error}; see it with 'opsctl intent show {error.intent_id}', and use a key of its own for this one",
+            intent=error.intent_id,
+        ) from None
+    except NotAmbiguous as error:
+        raise ApiError(ErrorCode.NOT_AMBIGUOUS, str(error), status=error.status) from None
+    except CannotRecord as error:
+        raise ApiError(
+            ErrorCode.STORE_UNWRITABLE,
+            f"nothing was changed, because it could not be written down: {error.problem}; make room on the disk or "
+            "mend its permissions, then repeat it",
+        ) from None
+    except (DeskError, FleetError) as error:
+        raise ApiError(ErrorCode.UNAVAILABLE, f"{error}; the daemon's log says more") from error

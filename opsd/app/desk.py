@@ -1,0 +1,44 @@
+"""Why the control desk does not take a request. A refused intent is no error: its record says so."""
+
+
+class DeskError(Exception):
+    """The request changes nothing.
+
+    DeskError
+    ├── UnknownIntent         no intent of this id is held
+    ├── IdempotencyConflict   the key stands for another request
+    ├── NotAmbiguous          only what is ambiguous can be acknowledged
+    └── CannotRecord          it could not be written down, so it does not hold
+    """
+
+
+class UnknownIntent(DeskError, LookupError):  # noqa: N818  it says what the intent is
+    """`intent_id` may still be in the files, where it is settled and old."""
+
+    def __init__(self, intent_id: str) -> None:
+        super().__init__(f"no intent {intent_id!r} is held")
+        self.intent_id = intent_id
+
+
+class IdempotencyConflict(DeskError):  # noqa: N818
+    """`intent_id` is the intent that was asked for under this key before."""
+
+    def __init__(self, intent_id: str) -> None:
+        super().__init__(f"the key stands for intent {intent_id}, which asked for something else")
+        self.intent_id = intent_id
+
+
+class NotAmbiguous(DeskError):  # noqa: N818
+    """`status` is that of the intent (`opsd.model.intent.IntentStatus`)."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the intent is {status}, and only an ambiguous one can be acknowledged")
+        self.status = status
+
+
+class CannotRecord(DeskError):  # noqa: N818
+    """`problem` names the path and what the disk said."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
