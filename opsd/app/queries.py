@@ -4,7 +4,6 @@ Synchronous, for a worker thread, and reading only. What is held in memory is `o
 """
 
 import heapq
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -12,6 +11,7 @@ import msgspec
 
 from opsd.app.history import escalation_page, run_history
 from opsd.app.verify import compare, recompute
+from opsd.core.defuse import defuse
 from opsd.core.explain import explain, last_ingest
 from opsd.core.reconcile import Rules
 from opsd.model.cursor import Cursor
@@ -39,10 +39,6 @@ from opsd.transports.stream import change_of, window_start
 
 _RUNS_MAX = 500
 _TAIL = 200
-
-
-# What could steer a terminal or turn its text around. Line ends and tabs may stay.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Stamped(msgspec.Struct):
@@ -111,7 +107,7 @@ class FileQueries:
             role=log.role,
             iteration=log.iteration,
             path=log.path,
-            text=_UNSAFE.sub(_shown, part.data.decode("utf-8", "replace")),
+            text=defuse(part.data.decode("utf-8", "replace")),
             next_offset=part.next_offset,
             size_bytes=part.size_bytes,
             available=available,
@@ -185,10 +181,6 @@ def _chosen(found: Sequence[RoleLog], query: LogsQuery) -> RoleLog | None:
     return next(
         (log for log in found if query.role in (None, log.role) and query.iteration in (None, log.iteration)), None
     )
-
-
-def _shown(unsafe: re.Match[str]) -> str:
-    return unsafe.group().encode("unicode_escape").decode("ascii")
 
 
 def _timestamp(row: bytes) -> str:
