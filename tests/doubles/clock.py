@@ -50,7 +50,7 @@ class VirtualClock:
             self.pass_by(max(0.0, due_s - self._monotonic_s))
             woken.set()
             await settle()
-        self.pass_by(end_s - self._monotonic_s)
+        self.pass_by(max(0.0, end_s - self._monotonic_s))
         await settle()
 
 

@@ -3,7 +3,7 @@
 What a run writes is the simulator's script; here it is played without waiting. What opsd makes of it is `watcher`.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from random import Random
 
 from opsd.model.ids import LoopId
@@ -18,6 +18,7 @@ from opsd.sim.script import behaviour_for, look, run_script
 from opsd.sim.steps import AddEntry, Append, Delete, Die, Exit, FileOp, Mark, Rename, Replace, Step, Touch, Truncate
 from opsd.sim.tree import pretty, read_document, with_entry
 from tests.doubles.clock import VirtualClock
+from tests.simulation.launches import KILLED, TERMINATED, Heart, Launch
 from tests.transports.trees import Table
 
 PAUSES_S = (1.0, 20.0, 400.0, 4_000.0)
@@ -99,109 +100,193 @@ class FilesTree:
 
 
 class Checkout:
-    """One checkout and whoever works in it, one run after the other, for ever. `due_s` is when something happens."""
+    """One checkout and whoever works in it, one run after the other. `due_s` is when something happens.
+
+    Attended, its operators start, decide and clear for ever. Unattended, nothing happens unless it is started. The runs
+    play `scenarios`, by lot.
+    """
 
     def __init__(
-        self, files: Files, clock: VirtualClock, table: Table, repo: str, loop_ids: tuple[str, ...], dice: Random
+        self,
+        files: Files,
+        clock: VirtualClock,
+        table: Table,
+        repo: str,
+        loop_ids: tuple[str, ...],
+        dice: Random,
+        *,
+        scenarios: Sequence[str] = tuple(sorted(SCENARIOS)),
+        attended: bool = True,
     ) -> None:
         self.repo = repo
         self.loop_ids = tuple(LoopId(loop_id) for loop_id in loop_ids)
         self.tree = FilesTree(files, repo)
+        self.part = Part()
+        self.scenarios = scenarios
         self.runs = 0
-        self._clock, self._table, self._dice = clock, table, dice
+        self._clock, self._table, self._dice, self._attended = clock, table, dice, attended
         self._pid = 1_000 * (1 + len(repo))
         self._wanted = ""
+        self._held_since_s: float | None = None
+        self._held_until_s = 0.0
         self._running = False
-        self._life = self._live()
+        self._life = self._live(None)
         self.due_s = next(self._life)
 
     @property
     def running(self) -> bool:
         return self._running
 
+    @property
+    def pid(self) -> int | None:
+        """Of the run under way."""
+        return self._pid if self._running else None
+
+    @property
+    def held(self) -> bool:
+        """Whether a signal stopped the run's process."""
+        return self._running and self._held_since_s is not None
+
     def go_on(self) -> None:
         """Whatever is due next happens now."""
         self.due_s = next(self._life)
 
+    def start(self, launch: Launch | None = None) -> None:
+        """`run` is called: of the loop that is launched, else as operators call it. What it refuses, it refuses."""
+        if self._running:
+            if launch is not None:
+                self._refuse(launch)
+            return
+        self._life.close()
+        self._life = self._live(launch, begin=True)
+        self.go_on()
+
     def interrupt(self, how: str) -> bool:
-        """`kill` or `cancel` the run under way; False where nothing runs."""
+        """`kill` or `cancel` the run under way, when it is next asked to go on; False where nothing runs."""
         if not self._running:
             return False
         self._wanted, self.due_s = how, self._clock.monotonic()
         return True
+
+    def end(self, how: str) -> None:
+        """The run under way dies now, of `kill` or of `term`: only after the latter it cleans up behind itself."""
+        if self.interrupt(how):
+            self.go_on()
 
     def hold(self, seconds: float) -> bool:
         """The run's process is stopped by a signal for so long; nothing of it happens meanwhile."""
         if not self._running or self._table.sightings.get(self._pid) is not ProcessSighting.ALIVE:
             return False
         self._table.sightings[self._pid] = ProcessSighting.STOPPED
-        self._wanted = "resume"
-        self.due_s = self._clock.monotonic() + seconds
+        self._held_since_s = self._clock.monotonic()
+        self._held_until_s = self._held_since_s + seconds
+        self.due_s = min(self.due_s, self._held_until_s)
+        return True
+
+    def release(self) -> bool:
+        """A stopped process is continued now; False where none is stopped."""
+        if not self.held:
+            return False
+        self._held_until_s = self._clock.monotonic()
+        self.go_on()
         return True
 
     def log(self, loop_id: str) -> str:
         return f"{documents.folder(loop_id)}/events.jsonl"
 
-    def _live(self) -> Generator[float, None, None]:
+    def _live(self, launch: Launch | None, *, begin: bool = False) -> Generator[float, None, None]:
         while True:
-            yield self._later(self._dice.uniform(0, 60))
-            scenario = self._dice.choice(sorted(SCENARIOS))
-            part = Part(scenario, self._dice.randrange(1 << 30), role_s=self._dice.choice((20.0, 60.0, 900.0)))
+            if not begin:
+                yield self._later(self._dice.uniform(0, 60)) if self._attended else float("inf")
+            scenario = self._dice.choice(self.scenarios)
+            seed, role_s = self._dice.randrange(1 << 30), self._dice.choice((20.0, 60.0, 900.0))
+            self.part = part = Part(scenario, seed, role_s=role_s)
             self.tree.perform(Replace(documents.CONFIG, pretty(documents.config(self.loop_ids, behaviour_for(part)))))
-            yield from self._run(part)
-            yield self._later(self._dice.choice(PAUSES_S))
-            yield from self._tidy_up(part)
+            yield from self._run(part, launch)
+            launch, begin = None, False
+            if self._attended:
+                yield self._later(self._dice.choice(PAUSES_S))
+                yield from self._tidy_up(part)
 
-    def _run(self, part: Part) -> Iterator[float]:
+    def _run(self, part: Part, launch: Launch | None) -> Iterator[float]:
         self.runs += 1
         self._pid += 1
         begin_s = self._clock.monotonic()
+        only = launch.loop_id if launch else self.loop_ids[0] if len(self.loop_ids) == 1 else None
         steps = run_script(
             part,
             repo=self.repo,
             loop_ids=self.loop_ids,
-            only=self.loop_ids[0] if len(self.loop_ids) == 1 else None,
+            only=only,
             found=look(self.tree, self.loop_ids),
             pid=self._pid,
             pgid=self._pid,
             start_s=self._clock.now().timestamp(),
         )
-        self._running, self._wanted = True, ""
+        if launch is not None and launch.doom is not None:
+            steps = iter([Step(0.0, Exit(1, launch.doom))])
+        heart = Heart(launch, self.tree, self._pid) if launch else None
+        self._running, self._wanted, self._held_since_s = True, "", None
         self._table.sightings[self._pid] = ProcessSighting.ALIVE
+        ended = Exit(KILLED)
         try:
-            yield from self._play(steps, begin_s)
+            if heart is not None:
+                heart.beat(self._clock.now(), begin_s)
+            ended = yield from self._play(steps, begin_s, heart)
         finally:
-            self._running = False
+            self._running, self._held_since_s = False, None
             self._table.sightings[self._pid] = ProcessSighting.ABSENT
+        if heart is not None:
+            heart.launch.printed(f"{ended.says}\n" if ended.says else "")
+            heart.beat(self._clock.now(), self._clock.monotonic(), ended=ended.code)
 
-    def _play(self, steps: Iterator[Step], begin_s: float) -> Iterator[float]:
+    def _play(self, steps: Iterator[Step], begin_s: float, heart: Heart | None) -> Generator[float, None, Exit]:
+        """The run, until it ends by itself or is ended."""
+        entered = False
         for step in steps:
             if isinstance(step.op, Mark):
                 continue
-            due_s = begin_s + step.at_s
-            if due_s > self._clock.monotonic() + NEVER_S:
-                due_s, self._wanted = self._later(self._dice.uniform(60, 7_200)), self._dice.choice(("kill", "cancel"))
-            while self._clock.monotonic() < due_s or self._wanted:
-                held_from_s = self._clock.monotonic()
-                yield due_s
+            due_s, doom = begin_s + step.at_s, ""
+            if self._attended and due_s > self._clock.monotonic() + NEVER_S:
+                due_s, doom = self._later(self._dice.uniform(60, 7_200)), self._dice.choice(("kill", "cancel"))
+            while self._clock.monotonic() < due_s or doom or self._wanted or self._held_since_s is not None:
+                wait_s = self._held_until_s if self._held_since_s is not None else due_s
+                yield min(wait_s, heart.due_s if heart else wait_s)
+                now_s = self._clock.monotonic()
+                if heart is not None and heart.due_s <= now_s:
+                    heart.beat(self._clock.now(), now_s)
+                if doom and due_s <= now_s:
+                    self._wanted = doom
                 match self._wanted:
                     case "kill":
-                        self._wanted = ""
-                        return
+                        return Exit(KILLED)
                     case "cancel":
-                        self._wanted = ""
                         yield from self._cancel()
-                        return
-                    case "resume":
-                        self._wanted = ""
-                        self._table.sightings[self._pid] = ProcessSighting.ALIVE
-                        held_s = self._clock.monotonic() - held_from_s
-                        begin_s, due_s = begin_s + held_s, max(due_s, self._clock.monotonic())
+                        return Exit(TERMINATED)
+                    case "term":
+                        if entered:
+                            self.tree.perform(Delete(documents.ACTIVE_RUN))
+                        return Exit(TERMINATED)
+                if self._held_since_s is not None and self._held_until_s <= now_s:
+                    self._table.sightings[self._pid] = ProcessSighting.ALIVE
+                    begin_s += now_s - self._held_since_s
+                    due_s = max(due_s, now_s)
+                    self._held_since_s = None
             match step.op:
-                case Exit() | Die():
-                    return
+                case Exit() as ended:
+                    return ended
+                case Die():
+                    return Exit(KILLED)
                 case op:
+                    entered = entered or op.path == documents.ACTIVE_RUN
                     self.tree.perform(op)
+        return Exit(0)
+
+    def _refuse(self, launch: Launch) -> None:
+        """What a second run says and leaves; it is over before anyone could look at it."""
+        heart = Heart(launch, self.tree, self._pid + 500)
+        launch.printed(f"error: reentrant run blocked: loop '{launch.loop_id}' is already active\n")
+        heart.beat(self._clock.now(), self._clock.monotonic(), ended=1)
 
     def _cancel(self) -> Iterator[float]:
         self.tree.perform(Delete(documents.STATE))
