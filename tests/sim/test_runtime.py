@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from opsd.sim.ledger import calls, executions
-from opsd.sim.part import Part, read_part, write_part
-from opsd.sim.steps import Document
+from opsd.sim.part import read_part
 from tests.sim.checkouts import LOOP, QUICK, Sandbox, eventually
 
 
@@ -98,6 +96,34 @@ def test_cancel_forces_a_run_that_does_not_listen(tmp_path: Path, started: list[
     assert box.document("active-run.json") is None
 
 
+def test_a_stopped_run_does_not_hear_cancel_and_is_forced(
+    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+) -> None:
+    """TERM waits for the process to be continued; only KILL does not."""
+    box = stalled(tmp_path, started)
+    os.killpg(started[0].pid, signal.SIGSTOP)
+
+    done = box.call("cancel")
+
+    assert done.stdout.endswith("Cancelled loop state and force-stopped active run process.\n")
+    assert started[0].wait(10) == -signal.SIGKILL
+    assert (box.document("state.json"), box.document("active-run.json")) == (None, None)
+
+
+def test_a_run_that_is_stopped_and_continued_goes_on(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
+    box = Sandbox(tmp_path, QUICK._replace(speed=200.0))
+    started.append(box.start())
+    eventually(lambda: len(box.names()) >= 3, "it is at work")
+
+    os.killpg(started[0].pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, started[0].pid, os.WSTOPPED | os.WNOWAIT)
+    held = len(box.names())
+    os.killpg(started[0].pid, signal.SIGCONT)
+
+    assert started[0].wait(20) == 0
+    assert held < len(box.names()) == 52
+
+
 def test_cancel_spares_a_process_that_is_no_run(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
     """A pid is reused; only the command line tells a run from a stranger."""
     box = Sandbox(tmp_path, QUICK)
@@ -165,6 +191,27 @@ def test_a_run_that_stops_short_exits_with_1(scenario: str, last_event: str, tmp
     assert done.stderr
     assert box.names()[-1] == last_event
     assert box.document("active-run.json") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{", "is not valid"),
+        (None, "run init first"),
+    ],
+)
+def test_a_run_without_a_sound_config_dies_at_once_and_says_why(config: str | None, says: str, tmp_path: Path) -> None:
+    box = Sandbox(tmp_path, QUICK)
+    file = box.repo / ".superloop/config.json"
+    file.write_text(config) if config else file.unlink()
+
+    done = box.call("run", "--loop", LOOP)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert box.events() == []
+    assert box.document("state.json") is None
 
 
 def test_approval_is_recorded_first_and_completed_by_the_next_run(tmp_path: Path) -> None:
@@ -247,54 +294,6 @@ def test_the_version_is_the_runtimes(tmp_path: Path) -> None:
     done = subprocess.run([box.command, "--version"], capture_output=True, text=True, timeout=20, check=False)
 
     assert (done.returncode, done.stdout) == (0, "0.6.1\n")
-
-
-def faulty(root: Path, command: str, fault: Document) -> Sandbox:
-    """A checkout that waits for approval, and whose first call of `command` goes wrong."""
-    box = Sandbox(root, QUICK._replace(scenario="approval"))
-    box.call("run", "--loop", LOOP)
-    write_part(str(box.repo), read_part(str(box.repo))._replace(faults={command: [fault]}))
-    return box
-
-
-@pytest.mark.parametrize(
-    ("kind", "code", "status", "told"),
-    [
-        ("fail", 3, "pending", False),
-        ("lie", 0, "pending", False),
-        ("partial", 0, "approved", False),
-        ("slow", 0, "approved", True),
-        ("late-fail", 3, "approved", True),
-    ],
-)
-def test_a_faulty_command_misbehaves_once_and_then_works(
-    kind: str, code: int, status: str, told: bool, tmp_path: Path
-) -> None:
-    """The ledger counts every call, whatever the call itself claimed."""
-    fault: Document = {"kind": kind, "code": 3, "seconds": 0.05}
-    box = faulty(tmp_path, "approve", fault)
-
-    done = box.call("approve", "--loop", LOOP, "--by", "alex")
-
-    assert done.returncode == code
-    request = box.approval()
-    assert request is not None
-    assert request["status"] == status
-    assert (box.names()[-1] == "approval_decision") is told
-    again = box.call("approve", "--loop", LOOP, "--by", "alex")
-    assert again.returncode == (0 if status == "pending" else 1)
-    assert executions(box.repo, "approve") == 2
-    assert [call.exit for call in calls(box.repo, "approve") if call.phase == "ended"] == [code, again.returncode]
-
-
-def test_an_unknown_fault_is_refused_aloud(tmp_path: Path) -> None:
-    """A misspelt fault that does nothing would make a test of faults pass for nothing."""
-    box = faulty(tmp_path, "cancel", {"kind": "sloow"})
-
-    done = box.call("cancel")
-
-    assert done.returncode != 0
-    assert "no kind 'sloow'" in done.stderr
 
 
 def test_a_run_ends_when_its_keeper_is_gone(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
