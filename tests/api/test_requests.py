@@ -123,15 +123,24 @@ async def test_an_unknown_path_says_where_the_known_ones_are(tmp_path: Path, tar
 
 
 @pytest.mark.parametrize(
-    ("method", "target"), [("POST", "/v1/fleet"), ("GET", "/v1/loops/docs-17/reconcile"), ("PUT", "/metrics")]
+    ("method", "target", "allowed"),
+    [
+        ("POST", "/v1/fleet", {"GET", "HEAD"}),
+        ("GET", "/v1/loops/docs-17/reconcile", {"POST"}),
+        ("PUT", "/metrics", {"GET", "HEAD"}),
+        ("DELETE", "/v1/mode", {"GET", "HEAD", "POST"}),
+        ("POST", "/v1/intents", {"GET", "HEAD"}),
+    ],
 )
-async def test_another_method_is_refused_and_told_the_right_one(tmp_path: Path, method: str, target: str) -> None:
+async def test_another_method_is_refused_and_told_the_right_ones(
+    tmp_path: Path, method: str, target: str, allowed: set[str]
+) -> None:
     async with a_world(tmp_path) as world:
         answer = await ask(world.path, target, method=method)
 
     status, code, _ = answer.error()
     assert (status, code) == (405, "method_not_allowed")
-    assert answer.headers["allow"] in ("GET, HEAD", "HEAD, GET", "POST")
+    assert set(answer.headers["allow"].split(", ")) == allowed
 
 
 async def test_the_document_describes_every_endpoint_and_its_parameters(tmp_path: Path) -> None:
@@ -147,6 +156,12 @@ async def test_the_document_describes_every_endpoint_and_its_parameters(tmp_path
         assert described == set(query_fields(each.query))
         if each.reply is not None:
             assert each.reply.__name__ in schemas
+        if each.body is not None:
+            form = operation["requestBody"]["content"]["application/json"]["schema"]
+            assert form == {"$ref": f"#/components/schemas/{each.body.__name__}"}
+        succeeds = {status: said["content"] for status, said in operation["responses"].items() if status < "300"}
+        assert set(succeeds) == ({"200"} if each.accepted is None else {"200", "202"})
+        assert all(content == succeeds["200"] for content in succeeds.values())
         for code in each.errors:
             assert f"`{code}`" in operation["responses"][str(ERRORS[code].status)]["description"]
     text = answer.body.decode()

@@ -15,6 +15,7 @@ import structlog.testing
 
 from opsd.api.gate import Gate
 from opsd.api.peer import Access, Peer, peer_of
+from opsd.api.routes import ENDPOINTS
 from opsd.api.server import STANDARD_LIMITS, Limits
 from opsd.protocol import VersionReply
 from tests.api.wire import answer_in, ask, eventually, exchange
@@ -102,6 +103,26 @@ async def test_a_stranger_is_let_in_by_group_only() -> None:
 
     assert statuses == [403, 200, 403, 200]
     assert world.fleet.asked == [("docs-17", False)]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
+async def test_whoever_may_only_read_changes_nothing() -> None:
+    """Whatever is added to the table is asked here too; a dry run and an empty body are no way around."""
+    readers = Access(owner_uid=0, socket_gid=GROUP_GID, operator_gid=GROUP_GID + 1)
+    writes = [each for each in ENDPOINTS if each.method != "GET"]
+    with open_folder() as folder:
+        async with a_world(folder, readers) as world:
+            statuses = {
+                each.path: await ask_as_stranger(
+                    world.path, each.path.replace("{id}", "docs-17"), GROUP_GID, method=each.method
+                )
+                for each in writes
+            }
+
+    assert len(writes) >= 4
+    assert statuses == {each.path: 403 for each in writes}
+    assert not world.fleet.asked
+    assert not world.desk.asked
 
 
 async def test_a_connection_without_identity_is_refused() -> None:

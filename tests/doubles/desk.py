@@ -81,7 +81,7 @@ class StandInDesk:
 
     `outcomes` is how far an intent on a loop comes by itself, within its submission; without one it stays recorded.
     `refusals` turns every intent on a loop down. `broken` is raised by whatever would be written next. `asked` is
-    every request that came in, dry runs too.
+    every request that came in, dry runs too; `waiting` how many wait for an intent now.
     """
 
     def __init__(self, fleet: StandInFleet, *known: Intent, prefix: str = "intent") -> None:
@@ -90,6 +90,7 @@ class StandInDesk:
         self.refusals: dict[str, Refusal] = {}
         self.broken: Exception | None = None
         self.asked: list[tuple[str, IntentRequest, Actor]] = []
+        self.waiting = 0
         self._prefix = prefix
         self._intents = {intent.id: intent for intent in known}
         self._forgotten: set[str] = set()
@@ -172,9 +173,13 @@ class StandInDesk:
         return None if intent_id in self._forgotten else self._intents.get(intent_id)
 
     async def wait(self, intent_id: str, until: WaitFor, wait_s: float) -> Intent | None:
-        with anyio.move_on_after(wait_s):
-            while (intent := self.intent(intent_id)) is not None and not _has_come(intent, until):
-                await self._moved.wait()
+        self.waiting += 1
+        try:
+            with anyio.move_on_after(wait_s):
+                while (intent := self.intent(intent_id)) is not None and not _has_come(intent, until):
+                    await self._moved.wait()
+        finally:
+            self.waiting -= 1
         return self.intent(intent_id)
 
     async def acknowledge(self, intent_id: str, request: AckRequest, actor: Actor) -> Intent:

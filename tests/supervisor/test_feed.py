@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from opsd.model.health import Ages, HealthStatus
 from opsd.model.ids import LoopId
+from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.protocol import FeedItem, LoopSummary, Progress
 from opsd.supervisor.feed import QUIET_S, Feed
-from tests.doubles.clock import VirtualClock, settle
+from tests.doubles.clock import EPOCH, VirtualClock, settle
 
 A, B, C = LoopId("a"), LoopId("b"), LoopId("c")
 
@@ -19,6 +20,25 @@ A, B, C = LoopId("a"), LoopId("b"), LoopId("c")
 class Row(msgspec.Struct):
     loop_id: str
     n: int
+
+
+def an_intent(loop_id: LoopId, status: IntentStatus) -> Intent:
+    return Intent(
+        id="i1",
+        loop_id=loop_id,
+        intent=IntentKind.CANCEL,
+        status=status,
+        recorded_at=EPOCH,
+        updated_at=EPOCH,
+        expires_at=EPOCH,
+        requested_by="riya",
+        actor=Actor(1000, "riya", 77),
+        trace_id="t1",
+        idempotency_key="k1",
+        fingerprint="f1",
+        ordinal=1,
+        schema_version="v1",
+    )
 
 
 class Loops:
@@ -231,6 +251,31 @@ async def test_escalations_are_never_merged() -> None:
 
     assert [msgspec.json.encode(item.escalation) for item in items] == [b'{"loop_id":"a","n":%d}' % n for n in range(3)]
     await reader.close()
+
+
+async def test_each_step_of_an_intent_is_a_line_between_the_changes_around_it() -> None:
+    """Whoever follows an intent must see it executed, even where it is confirmed by the time he reads."""
+    scene = Scene(A, B)
+    reader, other = Reader(scene.feed), Reader(scene.feed, loops=frozenset({"b"}))
+    await reader.catch_up()
+    await other.catch_up()
+    steps = (IntentStatus.RECORDED, IntentStatus.EXECUTING, IntentStatus.EXECUTED, IntentStatus.CONFIRMED)
+    for status in steps:
+        scene.feed.intent(A, an_intent(A, status))
+        scene.change(A)
+    scene.feed.intent(B, an_intent(B, IntentStatus.REFUSED))
+
+    items, others = await reader.read(), await other.read()
+
+    assert [(item.intent.loop_id, item.intent.status) if item.intent else item.kind for item in items] == [
+        *((A, status) for status in steps),
+        "loop",
+        (B, IntentStatus.REFUSED),
+    ]
+    assert [item.kind for item in items if item.intent] == ["intent"] * 5
+    assert [item.intent.loop_id for item in others if item.intent] == [B]
+    await reader.close()
+    await other.close()
 
 
 async def test_a_reader_of_one_loop_hears_of_that_loop_only() -> None:
