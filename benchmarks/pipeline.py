@@ -33,7 +33,8 @@ class Pipeline:
         self.loop_id = LoopId(loop_id)
         self._store = Store(self.layout, disk)
         self._passes = Passes(LocalTransport(disk, ProcFs()), Rules(home=repo), time.monotonic)
-        (self.run,), _ = restore(self._store, [LoopRef(self.loop_id, repo)], datetime.now(UTC))
+        (restored,), _ = restore(self._store, [LoopRef(self.loop_id, repo)], datetime.now(UTC))
+        self.run = restored.run
 
     def catch_up(self) -> int:
         """Passes until nothing of the log is left unread; the number of events taken."""

@@ -7,30 +7,42 @@ was escalated before is known from the journal in every case.
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from opsd.core.documents import restored_marks
 from opsd.model.cursor import Cursor
-from opsd.model.intent import ControlState
+from opsd.model.intent import ControlState, Intent
 from opsd.model.lifecycle import Projection
 from opsd.model.run import LoopRef, Run
 from opsd.model.state import Memory, StateDocument
 from opsd.store.faults import StoreFault
-from opsd.store.load import StoredLoop
+from opsd.store.load import LastControl, StoredLoop
 from opsd.store.store import Store
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A loop as its files have it. `intents` and `last_control` are those of `opsd.store.load.StoredLoop`."""
+
+    run: Run
+    intents: tuple[Intent, ...] = ()
+    last_control: LastControl = LastControl()
 
 
 def restore(
     store: Store, refs: Sequence[LoopRef], now: datetime, *, boot_id: str = ""
-) -> tuple[list[Run], list[StoreFault]]:
-    """One run per ref, in order, and what was found wrong with our files (already set aside).
+) -> tuple[list[Restored], list[StoreFault]]:
+    """One loop per ref, in order, and what was found wrong with our files (already set aside or mended).
 
     `boot_id` names the host's present boot: what an earlier one left unflushed is read again from the log.
     """
     stored = store.load([ref.loop_id for ref in refs], now)
-    runs = [restored(ref, loop, now, boot_id) for ref, loop in zip(refs, stored, strict=True)]
-    return runs, [fault for loop in stored for fault in loop.faults]
+    loops = [
+        Restored(restored(ref, loop, now, boot_id), loop.intents, loop.last_control)
+        for ref, loop in zip(refs, stored, strict=True)
+    ]
+    return loops, [fault for loop in stored for fault in loop.faults]
 
 
 def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "") -> Run:
@@ -44,7 +56,7 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         open_escalations=stored.open_escalations,
         escalation_counts=stored.escalation_counts,
         transport_health=stored.transport_health,
-        control=ControlState(last_status=stored.last_control_status),
+        control=ControlState(last_status=stored.last_control.status, last_is_ours=stored.last_control.ours),
         baselined=bool(stored.escalation_counts),
     )
     state = stored.state

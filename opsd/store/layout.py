@@ -4,11 +4,14 @@ The names within a loop's folder are `opsd.model.effects.Document` and `Journal`
 files, in whichever checkout, are the transports' business.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from opsd.model.effects import Document, Journal
 from opsd.model.ids import LoopId, loop_id_fault
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Layout:
@@ -20,6 +23,7 @@ class Layout:
         self.home = home.rstrip("/")
         self.root = f"{self.home}/.superloop/ops-manager"
         self.registry = f"{self.root}/fleet/registry.v1.json"
+        self.modes = f"{self.root}/fleet/modes.jsonl"
         self.lock = f"{self.root}/.lock"
         self.socket = f"{self.root}/opsd.sock"
 
@@ -37,6 +41,20 @@ class Layout:
 
     def journal(self, loop_id: LoopId, journal: Journal) -> str:
         return f"{self.folder(loop_id)}/{journal.value}"
+
+    def launches(self, loop_id: LoopId) -> str:
+        """Where the output of launched runs lies."""
+        return f"{self.folder(loop_id)}/launches"
+
+    def launch_log(self, loop_id: LoopId, intent_id: str) -> str:
+        """Where what the run prints goes that intent `intent_id` started.
+
+        Raises:
+            ValueError: one of the ids may not be part of a path.
+        """
+        if not _PLAIN.fullmatch(intent_id):
+            raise ValueError(f"intent id {intent_id!r} cannot name a file")
+        return f"{self.launches(loop_id)}/{intent_id}.log"
 
     def folders_above(self, path: str) -> Iterator[str]:
         """From the folder that holds `path` up to the home: whose entries must be flushed for a new file to last."""

@@ -1,4 +1,4 @@
-"""What a restart finds of a loop: its documents, the conditions still open, how the last intent ended.
+"""What a restart finds of a loop: its documents, the conditions still open, its intents and how the last one ended.
 
 What cannot be read is set aside and reported, and the loop starts without it: a replay of its log rebuilds the rest.
 What is concluded from all this is the core's business.
@@ -16,23 +16,35 @@ from opsd.model.escalation import OpenEscalation
 from opsd.model.health import HealthDocument
 from opsd.model.heartbeat import HeartbeatDocument
 from opsd.model.ids import LoopId, loop_id_fault
+from opsd.model.intent import Intent
 from opsd.model.sequence import SequenceDocument
 from opsd.model.state import StateDocument
 from opsd.model.transport import TransportHealth
 from opsd.ports import Files
 from opsd.store import conditions
+from opsd.store.aside import free_name
 from opsd.store.codec import decode
 from opsd.store.faults import Corrupt, StoreCode, StoreFault, in_words
+from opsd.store.intents import read_intents
 from opsd.store.journal import Retention, Unreadable, generations, newest_first, read_tail
-from opsd.store.layout import Layout, set_aside
+from opsd.store.layout import Layout
 
 T = TypeVar("T")
 
+SETTLED_MAX = 200
+"""So many settled intents of a loop are loaded; older ones are looked for when somebody asks for them."""
 _DOCUMENT_BYTES_MAX = 1 << 26
 
 
+class LastControl(msgspec.Struct, frozen=True):
+    """The status of the newest row of `intents.jsonl`, and whether the intent log knows the intent behind it."""
+
+    status: str | None = None
+    ours: bool = False
+
+
 class StoredLoop(msgspec.Struct, frozen=True):
-    """`last_control_status` is the status of the newest row of `intents.jsonl`.
+    """`intents` are the newest rows of every open intent and of the last settled ones, oldest first by ordinal.
 
     `foreign_escalations` counts rows without an id: the loop was in another manager's care before ours.
     """
@@ -47,12 +59,14 @@ class StoredLoop(msgspec.Struct, frozen=True):
     open_escalations: tuple[OpenEscalation, ...] = ()
     escalation_counts: dict[str, int] = {}
     foreign_escalations: int = 0
-    last_control_status: str | None = None
+    intents: tuple[Intent, ...] = ()
+    last_control: LastControl = LastControl()
     faults: tuple[StoreFault, ...] = ()
 
 
-class _Outcome(msgspec.Struct):
+class _Outcome(msgspec.Struct, rename="camel"):
     status: str | None = None
+    intent_id: str | None = None
 
 
 class Loader:
@@ -72,8 +86,9 @@ class Loader:
             return self._document(loop_id, document, record, faults, now, mend=mend)
 
         escalations = conditions.fold(newest_first(self._files, self._generations(loop_id, Journal.ESCALATIONS)))
-        intents = read_tail(self._files, self._generations(loop_id, Journal.INTENTS), rows_max=1)
-        faults.extend(_journal_faults(loop_id, (*escalations.unreadable, *intents.unreadable)))
+        log = read_intents(self._files, self._generations(loop_id, Journal.INTENT_LOG), settled_max=SETTLED_MAX)
+        told = read_tail(self._files, self._generations(loop_id, Journal.INTENTS), rows_max=1)
+        faults.extend(_journal_faults(loop_id, (*escalations.unreadable, *log.unreadable, *told.unreadable)))
         return StoredLoop(
             loop_id=loop_id,
             cursor=read(Document.CURSOR, Cursor),
@@ -85,7 +100,8 @@ class Loader:
             open_escalations=escalations.open,
             escalation_counts=escalations.counts,
             foreign_escalations=escalations.foreign_rows,
-            last_control_status=_status(intents.rows),
+            intents=log.intents,
+            last_control=_last_control(told.rows, log.intents),
             faults=tuple(faults),
         )
 
@@ -122,12 +138,8 @@ class Loader:
         return None
 
     def _out_of_the_way(self, loop_id: LoopId, path: str, problem: str, now: datetime) -> StoreFault:
-        aside = wanted = set_aside(path, "unreadable", now)
         try:
-            twin = 1
-            while self._files.stat(aside) is not None:
-                twin += 1
-                aside = f"{wanted}-{twin}"
+            aside = free_name(self._files, path, now)
             self._files.rename(path, aside)
         except OSError as error:
             return _fault(loop_id, path, f"{problem}; it could not be set aside: {in_words(error)}")
@@ -149,8 +161,9 @@ def _journal_faults(loop_id: LoopId, unreadable: tuple[Unreadable, ...]) -> list
     ]
 
 
-def _status(rows: tuple[bytes, ...]) -> str | None:
+def _last_control(rows: tuple[bytes, ...], intents: tuple[Intent, ...]) -> LastControl:
     try:
-        return decode(rows[-1], _Outcome, "").status if rows else None
+        last = decode(rows[-1], _Outcome, "") if rows else _Outcome()
     except Corrupt:
-        return None  # a status that is no string is no status that a reader would know
+        return LastControl()  # a status that is no string is no status that a reader would know
+    return LastControl(last.status, ours=any(intent.id == last.intent_id for intent in intents))

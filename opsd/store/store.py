@@ -8,16 +8,24 @@ from datetime import datetime
 
 from opsd.model.effects import Journal
 from opsd.model.ids import LoopId
+from opsd.model.intent import Intent
+from opsd.model.mode import ModeRow
 from opsd.ports import Files
 from opsd.store.append import Appender
 from opsd.store.commit import Committed, Committer, LoopCommit
+from opsd.store.intents import find_by_id, find_by_key, read_intents
 from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tail
 from opsd.store.layout import Layout
 from opsd.store.load import Loader, StoredLoop
+from opsd.store.modes import ModeJournal
 
 
 class Store:
-    """Our own files of every loop of one home. Only `rows` may be called while another call is under way."""
+    """Our own files of every loop of one home.
+
+    Only what reads journals (`rows`, `intents`, `find_intent`, `find_intent_by_id`) may be called while another call is
+    under way.
+    """
 
     def __init__(self, layout: Layout, files: Files, retention: Mapping[Journal, Retention] = RETENTION) -> None:
         self._layout = layout
@@ -26,6 +34,7 @@ class Store:
         self._loader = Loader(layout, files, retention)
         self._appender = Appender(layout, files, retention)
         self._committer = Committer(layout, files, self._appender)
+        self._modes = ModeJournal(layout, files)
 
     def load(self, loop_ids: Sequence[LoopId], now: datetime, *, mend: bool = True) -> list[StoredLoop]:
         """What is on the disk of each loop, in order. A loop never seen before is an empty `StoredLoop`.
@@ -40,9 +49,40 @@ class Store:
 
     def rows(self, loop_id: LoopId, journal: Journal, *, limit: int, since: datetime | None = None) -> Tail:
         """The newest rows, at most `limit` and none before `since`, across rotations, oldest first."""
-        path = self._layout.journal(loop_id, journal)
-        return read_tail(self._files, generations(path, self._retention[journal]), rows_max=limit, since=since)
+        return read_tail(self._files, self._generations(loop_id, journal), rows_max=limit, since=since)
+
+    def intents(self, loop_id: LoopId, *, settled_max: int) -> tuple[Intent, ...]:
+        """Every open intent and the newest `settled_max` settled ones, oldest first. What is unreadable is left out."""
+        log = self._generations(loop_id, Journal.INTENT_LOG)
+        return read_intents(self._files, log, settled_max=settled_max).intents
+
+    def find_intent(self, loop_id: LoopId, key: str) -> Intent | None:
+        """What came of the intent that was asked for under `key`, however long ago; None where there is none.
+
+        Keys that opsd made up itself are not looked for. Of several the one that was carried out is found, else the
+        newest.
+        """
+        return find_by_key(self._files, self._generations(loop_id, Journal.INTENT_LOG), key)
+
+    def find_intent_by_id(self, loop_id: LoopId, intent_id: str) -> Intent | None:
+        """The newest row of this intent of the loop, however old."""
+        return find_by_id(self._files, self._generations(loop_id, Journal.INTENT_LOG), intent_id)
+
+    def load_modes(self) -> tuple[tuple[ModeRow, ...], str | None]:
+        """The modes that were set, oldest first; why that may not be all of them, or None."""
+        return self._modes.load()
+
+    def append_mode(self, row: ModeRow) -> None:
+        """On the disk when this returns.
+
+        Raises:
+            StoreError: the file is as it was; the message names it and what to do.
+        """
+        self._modes.append(row)
 
     def forget(self, loop_id: LoopId) -> None:
         """The loop is no longer supervised; its files stay."""
         self._appender.doubt(loop_id)
+
+    def _generations(self, loop_id: LoopId, journal: Journal) -> list[str]:
+        return generations(self._layout.journal(loop_id, journal), self._retention[journal])

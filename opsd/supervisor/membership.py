@@ -199,7 +199,7 @@ class Membership:
             known = [ref for ref in piece if ref.enabled and ref.fault is None]
             restored, faults = await self._commits.apart(partial(restore, self._store, known, self._clock.now()))
             self._commits.tell_faults(faults)
-            runs = {run.ref.loop_id: run for run in restored}
+            runs = {each.run.ref.loop_id: each.run for each in restored}
             for ref in piece:
                 self._join(self._roster.put(runs.get(ref.loop_id) or Run(ref)))
 

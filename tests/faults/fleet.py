@@ -108,7 +108,8 @@ class Manager:
         rules = Rules(home=home, boot_id=boot_id)
         self.store = Store(Layout(home), files)
         self.passes = Passes(LocalTransport(files, processes, limits=limits), rules, lambda: 0.0)
-        self.runs, self.faults = restore(self.store, loops, now, boot_id=boot_id)
+        restored, self.faults = restore(self.store, loops, now, boot_id=boot_id)
+        self.runs = [each.run for each in restored]
 
     def look(self, now: datetime, *, from_start: bool = False) -> list[PassResult]:
         requests = [PassRequest(run, TraceId("trace"), from_start=from_start) for run in self.runs]

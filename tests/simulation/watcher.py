@@ -67,8 +67,8 @@ class Watcher:
         self._trace = 0
         self.promised: dict[LoopId, set[str]] = {}
         """The ids of the escalations of which a commit said that they are on the disk."""
-        runs, self.faults = restore(self.store, setting.refs, clock.now(), boot_id=boot_id)
-        self.runs: dict[LoopId, Run] = {run.ref.loop_id: run for run in runs}
+        restored, self.faults = restore(self.store, setting.refs, clock.now(), boot_id=boot_id)
+        self.runs: dict[LoopId, Run] = {each.run.ref.loop_id: each.run for each in restored}
 
     def look(self, loop_ids: Sequence[LoopId], *, from_start: bool = False) -> list[Look]:
         """One batch of passes. Raises AssertionError when a pass broke."""

@@ -14,7 +14,7 @@ from opsd.model.transport import TransportHealth, TransportMode
 from opsd.store.codec import RECORDS, encode
 from opsd.store.commit import LoopCommit
 from opsd.store.layout import Layout
-from opsd.store.load import StoredLoop
+from opsd.store.load import LastControl, StoredLoop
 from opsd.store.store import Store
 from tests.doubles.files import FaultyFiles, MemoryFiles
 from tests.store.examples import LOOP, NOW, a_cursor, a_health, a_state, at, pass_
@@ -288,4 +288,4 @@ def test_the_last_intent_is_the_last_whole_line(rows: bytes, status: str | None)
     files = _home()
     files.append(LAYOUT.journal(LOOP, Journal.INTENTS), rows, sync=True)
 
-    assert _load(files).last_control_status == status
+    assert _load(files).last_control == LastControl(status)
