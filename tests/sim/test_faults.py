@@ -131,10 +131,7 @@ def test_a_forking_call_ends_and_leaves_a_process_that_holds_its_output(tmp_path
         assert process.stdout is not None
         code = process.wait(10)
         said = process.stdout.readline()
-        group = [
-            int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and is_in_group(path, process)
-        ]
-        held = [pid for pid in group if alive(pid)]
+        held = [pid for pid in members(process.pid) if alive(pid)]
         rest = process.stdout.read()
 
     assert code == 0
@@ -144,11 +141,15 @@ def test_a_forking_call_ends_and_leaves_a_process_that_holds_its_output(tmp_path
     assert approval_status(box) == "approved"
 
 
-def is_in_group(folder: Path, process: "subprocess.Popen[bytes]") -> bool:
-    try:
-        return int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[2]) == process.pid
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def members(group: int) -> Iterator[int]:
+    """The processes of a group."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(stat.rpartition(")")[2].split()[2]) == group:
+            yield int(folder.name)
 
 
 def test_another_request_slips_under_the_decision(tmp_path: Path) -> None:

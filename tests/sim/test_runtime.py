@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from opsd.sim.part import read_part
+from opsd.sim.part import Part, read_part, write_part
 from tests.sim.checkouts import LOOP, QUICK, Sandbox, eventually
 
 
