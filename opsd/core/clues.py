@@ -62,8 +62,8 @@ def clues_of(
 ) -> Clues:
     """Gather what the rules weigh. A file caught while it is written, or unreadable, stands as it was last read."""
     run, liveness = fold.run, process.liveness
-    state, summary = _on_file(artifacts.state), _on_file(artifacts.summary)
-    active_run = _on_file(artifacts.active_run)
+    state, summary = on_file(artifacts.state), on_file(artifacts.summary)
+    active_run = on_file(artifacts.active_run)
 
     named = active_run is not None and active_run.loop_id == loop_id
     begun = parse(active_run.updated_at) if active_run is not None and named else None
@@ -89,13 +89,14 @@ def clues_of(
         run=run,
         state=state,
         entry=summary.latest if summary else None,
-        approval=_on_file(artifacts.approval),
+        approval=on_file(artifacts.approval),
         starts=starts,
         going=(alive or perhaps) and (starts or run is None or run.ending in _NOT_OVER),
     )
 
 
-def _on_file(artifact: Artifact[T]) -> T | None:
+def on_file(artifact: Artifact[T]) -> T | None:
+    """What the file says, or last said; None where there is none."""
     return None if artifact.presence is Presence.ABSENT else artifact.value
 
 

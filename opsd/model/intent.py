@@ -215,7 +215,8 @@ class Intent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     `requested_by` is the name that was claimed, `actor` the one that the kernel gave. `fingerprint` is a digest of the
     request, to which its key is bound. `ordinal` counts the loop's intents from 1. `execution` and `watermark`
-    are set from `executing` on, `settled_at` when it first left the flight.
+    are set from `executing` on, `settled_at` when it first left the flight, `resolved_at` when evidence came for one
+    that had left it ambiguous.
     """
 
     id: str
@@ -246,6 +247,7 @@ class Intent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     refusal: Refusal | None = None
     acknowledged: Acknowledgement | None = None
     settled_at: Aware | None = None
+    resolved_at: Aware | None = None
 
     @property
     def is_in_flight(self) -> bool:
