@@ -1,18 +1,30 @@
 """Compute the digests of recorded runs: `python -m tests.sim.record_digests RECORDINGS_DIR`.
 
-Writes tests/sim/digests/<scenario>.json: the digest of each recording's time lapse, and which files each of its named
-steps has; shapes stand there as numbers of lines in digests/shapes.txt. Needed only when recordings change.
+Writes tests/sim/digests/<scenario>.json: the digest of each recording's time lapse, which files each of its named steps
+has, and which of them became other than they were in the step before; shapes stand there as numbers of lines in
+digests/shapes.txt. Needed only when recordings change.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from opsd.sim.digest import Digest, Row, digest, recorded
 
 DIGESTS = Path(__file__).parent / "digests"
 LOOK_S = 0.05
 """The recorder's pause between looks."""
+
+
+class Changes(NamedTuple):
+    """Which files are new, gone, only longer, and otherwise other."""
+
+    new: list[str]
+    gone: list[str]
+    grown: list[str]
+    changed: list[str]
 
 
 def rows_of(recording: Path) -> list[Row]:
@@ -35,6 +47,35 @@ def steps_of(recording: Path) -> dict[str, list[str]]:
     }
 
 
+def changes_of(recording: Path) -> dict[str, Changes]:
+    """What each named step changed of the one before it."""
+    steps = sorted((recording / "steps").iterdir())
+    return {after.name: changes(files_of(before), files_of(after)) for before, after in itertools.pairwise(steps)}
+
+
+def files_of(checkout: Path) -> dict[str, bytes]:
+    """The recorded files of a tree, by their path in it."""
+    return {
+        str(file.relative_to(checkout)): file.read_bytes()
+        for file in (checkout / ".superloop").rglob("*")
+        if file.is_file() and recorded(str(file))
+    }
+
+
+def changes(before: dict[str, bytes], after: dict[str, bytes]) -> Changes:
+    """Between two looks at a tree."""
+    return Changes(
+        new=sorted(after.keys() - before.keys()),
+        gone=sorted(before.keys() - after.keys()),
+        grown=sorted(path for path in _both(before, after) if after[path].startswith(before[path])),
+        changed=sorted(path for path in _both(before, after) if not after[path].startswith(before[path])),
+    )
+
+
+def _both(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    return [path for path in before.keys() & after.keys() if before[path] != after[path]]
+
+
 def main(recordings: Path) -> None:
     """Write one digest per recording."""
     DIGESTS.mkdir(exist_ok=True)
@@ -45,6 +86,7 @@ def main(recordings: Path) -> None:
             name: [shapes.setdefault(line, len(shapes)) for line in lines] for name, lines in found.shapes.items()
         }
         document = {**found._asdict(), "shapes": numbered, "steps": steps_of(recording)}
+        document["changes"] = {step: found._asdict() for step, found in changes_of(recording).items()}
         (DIGESTS / f"{recording.name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
         print(recording.name)
     (DIGESTS / "shapes.txt").write_text("".join(f"{line}\n" for line in shapes))
@@ -55,8 +97,15 @@ def load(scenario: str) -> tuple[Digest, dict[str, list[str]]]:
     shapes = (DIGESTS / "shapes.txt").read_text().splitlines()
     document = json.loads((DIGESTS / f"{scenario}.json").read_text())
     steps = document.pop("steps")
+    del document["changes"]
     named = {name: [shapes[number] for number in numbers] for name, numbers in document["shapes"].items()}
     return Digest(**{**document, "shapes": named}), steps
+
+
+def load_changes(scenario: str) -> dict[str, Changes]:
+    """What each named step of a recording changed, from the checked-in digest."""
+    document = json.loads((DIGESTS / f"{scenario}.json").read_text())
+    return {step: Changes(**found) for step, found in document["changes"].items()}
 
 
 if __name__ == "__main__":
