@@ -18,9 +18,9 @@ from opsd.api.peer import Peer, user_name
 from opsd.api.seams import Desk
 from opsd.app import inbox
 from opsd.app.desk import CannotRecord, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.core.intents.advice import next_step
 from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.mode import Mode
-from opsd.model.refusals import REFUSALS
 from opsd.protocol import (
     AckRequest,
     ApprovalPage,
@@ -160,18 +160,12 @@ async def _cancel_when_stopping(services: Services, scope: anyio.CancelScope) ->
 
 
 def _reply(services: Services, intent: Intent) -> IntentReply:
-    return IntentReply(services.clock.now(), intent, next=_next(intent))
+    return IntentReply(services.clock.now(), intent, next=next_step(intent))
 
 
-def _next(intent: Intent) -> str | None:
-    if intent.refusal is None:
-        return None
-    return REFUSALS[intent.refusal.code].next_step.replace("LOOP", intent.loop_id)
-
-
-def _next_after_dry_run(intent: Intent) -> str | None:
+def _next_after_dry_run(intent: Intent) -> str:
     if intent.status is IntentStatus.REFUSED:
-        return _next(intent)
+        return next_step(intent)
     return "Nothing was done or recorded; the same request without the dry run does it."
 
 

@@ -5,7 +5,7 @@ class DeskError(Exception):
     """The request changes nothing.
 
     DeskError
-    ├── UnknownIntent         no intent of this id is held
+    ├── UnknownIntent         no intent of this id is held in memory
     ├── IdempotencyConflict   the key stands for another request
     ├── NotAmbiguous          only what is ambiguous can be acknowledged
     └── CannotRecord          it could not be written down, so it does not hold
@@ -13,11 +13,7 @@ class DeskError(Exception):
 
 
 class UnknownIntent(DeskError, LookupError):  # noqa: N818  it says what the intent is
-    """`intent_id` may still be in the files, where it is settled and old."""
-
-    def __init__(self, intent_id: str) -> None:
-        super().__init__(f"no intent {intent_id!r} is held")
-        self.intent_id = intent_id
+    """What is settled and old may still be in the files."""
 
 
 class IdempotencyConflict(DeskError):  # noqa: N818

@@ -1,7 +1,8 @@
 """A control desk that only a test moves: takes intents in as the real one does, and carries nothing out.
 
-For trying the API and opsctl. It refuses what can be seen from outside (another intent, another run, observe mode) and
-what it is told to; how far an intent comes is the test's word, given beforehand (`outcomes`) or later (`move`).
+For trying the API and opsctl. Its intents live by the real rules (`opsd.core.intents`). It refuses what can be seen
+from outside (another intent, another run, observe mode) and what it is told to; how far an intent comes is the test's
+word, given beforehand (`outcomes`) or later (`move`).
 """
 
 from collections.abc import Mapping
@@ -9,70 +10,52 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
-import msgspec
 from msgspec.structs import replace
 
 from opsd.app.desk import CannotRecord, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.core import modes as mode_rules
+from opsd.core.intents import life
+from opsd.core.intents.book import Conflict, book_of, control_state, replay
+from opsd.core.intents.identity import fingerprint
+from opsd.model.acts import ActProblem, ActResult, RunCommand
 from opsd.model.ids import LoopId
 from opsd.model.intent import (
     DECISIONS,
-    IN_FLIGHT,
-    NEVER_EXECUTED,
     NEXT,
-    Acknowledgement,
     Actor,
     Confirmation,
-    ControlState,
     Evidence,
-    Execution,
     FenceDifference,
     Intent,
     IntentKind,
     IntentStatus,
-    OpenIntent,
     Options,
-    PauseNote,
     Refusal,
     Stage,
     Watermark,
 )
-from opsd.model.mode import Mode
+from opsd.model.mode import ModeRow
 from opsd.model.refusals import REFUSALS
 from opsd.model.run import Run
-from opsd.protocol import (
-    AckRequest,
-    IntentRequest,
-    ModePage,
-    ModeRequest,
-    ModeStatus,
-    Submitted,
-    WaitFor,
-)
+from opsd.protocol import AckRequest, IntentRequest, ModePage, ModeRequest, ModeStatus, Submitted, WaitFor
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from tests.doubles.fleet import StandInFleet
 
 _WAY_TO: Mapping[IntentStatus, tuple[IntentStatus, ...]] = {
-    IntentStatus.EXECUTING: (IntentStatus.EXECUTING,),
-    IntentStatus.EXECUTED: (IntentStatus.EXECUTING, IntentStatus.EXECUTED),
-    IntentStatus.CONFIRMED: (IntentStatus.EXECUTING, IntentStatus.EXECUTED, IntentStatus.CONFIRMED),
-    IntentStatus.EXECUTED_UNCONFIRMED: (
-        IntentStatus.EXECUTING,
-        IntentStatus.EXECUTED,
-        IntentStatus.EXECUTED_UNCONFIRMED,
-    ),
-    IntentStatus.AMBIGUOUS: (IntentStatus.EXECUTING, IntentStatus.EXECUTED, IntentStatus.AMBIGUOUS),
-    IntentStatus.FAILED_COMMAND: (IntentStatus.EXECUTING, IntentStatus.FAILED_COMMAND),
-    IntentStatus.EXPIRED: (IntentStatus.EXPIRED,),
-    IntentStatus.REFUSED: (IntentStatus.REFUSED,),
+    IntentStatus.EXECUTED: (IntentStatus.EXECUTING,),
+    IntentStatus.CONFIRMED: (IntentStatus.EXECUTING, IntentStatus.EXECUTED),
+    IntentStatus.EXECUTED_UNCONFIRMED: (IntentStatus.EXECUTING, IntentStatus.EXECUTED),
+    IntentStatus.AMBIGUOUS: (IntentStatus.EXECUTING, IntentStatus.EXECUTED),
+    IntentStatus.FAILED_COMMAND: (IntentStatus.EXECUTING,),
 }
-"""What comes between `recorded` and an outcome."""
-_REASONS = {
-    IntentKind.CANCEL: ("inactive_not_running", "state.json is absent, and process 4242 is gone."),
-    IntentKind.APPROVE: ("decision_recorded", "approval.json carries `approved` on this candidate."),
-    IntentKind.REJECT: ("decision_recorded", "approval.json carries `rejected` on this candidate."),
-    IntentKind.START: ("run_started", "loop_start of a new run."),
-    IntentKind.PAUSE: ("processes_stopped", "Every process of the run is stopped."),
-    IntentKind.RESUME: ("processes_running", "No process of the run is stopped."),
+"""What an intent that is only recorded goes through on its way to a status."""
+_PROOF: Mapping[IntentKind, tuple[str, Evidence]] = {
+    IntentKind.CANCEL: ("inactive_not_running", Evidence("state.json", "Absent, and process 4242 is gone.")),
+    IntentKind.APPROVE: ("decision_recorded", Evidence("approval.json", "`approved` on this very candidate.")),
+    IntentKind.REJECT: ("decision_recorded", Evidence("approval.json", "`rejected` on this very candidate.")),
+    IntentKind.START: ("run_started", Evidence("events.jsonl", "loop_start of a new run.", line=8)),
+    IntentKind.PAUSE: ("processes_stopped", Evidence("/proc", "All 3 processes of the run are stopped.")),
+    IntentKind.RESUME: ("processes_running", Evidence("/proc", "None of the run's processes is stopped.")),
 }
 
 
@@ -94,7 +77,7 @@ class StandInDesk:
         self._prefix = prefix
         self._intents = {intent.id: intent for intent in known}
         self._forgotten: set[str] = set()
-        self._modes: dict[str | None, ModeStatus] = {}
+        self._rows: list[ModeRow] = []
         self._moved = anyio.Event()
         for loop_id in {intent.loop_id for intent in known}:
             self._show(loop_id)
@@ -107,21 +90,21 @@ class StandInDesk:
         return tuple(self._intents.values())
 
     def move(self, intent_id: str, to: IntentStatus, **members: Any) -> Intent:
-        """The intent comes as far as `to`, by every step between; `members` are set in the last."""
+        """The intent comes as far as `to`, by every step between; `members` are set in the last.
+
+        Raises:
+            ValueError: there is no such way.
+        """
         intent = self._intents[intent_id]
-        for status in (to,) if to in NEXT[intent.status] else _WAY_TO[to]:
+        for status in _WAY_TO.get(to, ()):
             if status in NEXT[intent.status]:
-                given = members if status is to else {}
-                intent = self._put(replace(intent, **{**self._believable(intent, status), **given}))
-        if intent.status is not to:
-            raise ValueError(f"an intent that is {intent.status} does not become {to}")
-        return intent
+                intent = self._put(self._step(intent, status))
+        return self._put(replace(self._step(intent, to), **members))
 
     def stage(self, intent_id: str, stage: Stage) -> Intent:
         """The recorded decision comes a stage further: a run took it up, or completed."""
         told = Evidence("events.jsonl", f"The decision is {stage}.", line=12)
-        intent = self._intents[intent_id]
-        return self._put(replace(intent, stage=stage, stage_evidence=(*intent.stage_evidence, told)))
+        return self._put(life.staged(self._intents[intent_id], stage, (told,), self.fleet.clock.now()))
 
     def forget(self, intent_id: str) -> None:
         """Only the files still have it, as those that were settled long ago."""
@@ -129,17 +112,16 @@ class StandInDesk:
 
     def lose(self, intent_id: str) -> None:
         """It is nowhere: the daemon was killed before it was on the disk."""
-        del self._intents[intent_id]
+        lost = self._intents.pop(intent_id)
+        self._show(lost.loop_id)
 
     def restarted(self, fleet: StandInFleet) -> "StandInDesk":
         """The desk of the daemon's next start: what was recorded and not begun is expired, the rest as it was."""
-        known = []
-        for intent in self._intents.values():
-            if intent.status is IntentStatus.RECORDED:
-                intent = replace(intent, **self._believable(intent, IntentStatus.EXPIRED))
-            known.append(intent)
+        now = fleet.clock.now()
+        known = (life.recovered(intent, now) for intent in self._intents.values())
         desk = StandInDesk(fleet, *known, prefix=self._prefix)
-        desk._modes = dict(self._modes)
+        desk._rows = list(self._rows)
+        desk._show_modes(now)
         return desk
 
     # What the API does
@@ -151,22 +133,21 @@ class StandInDesk:
         if run.ref.fault is not None or not run.ref.enabled:
             raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {run.ref.fault_detail or 'disabled'}")
         self.asked.append((loop_id, request, actor))
-        intent = self._new(run, request, actor)
-        if request.idempotency_key is not None and not request.dry_run:
-            known = self._replayed(intent)
-            if known is not None:
-                return Submitted(known, replayed=True)
+        now = self.fleet.clock.now()
+        intent = self._drafted(run, request, actor, now)
+        known = None if request.dry_run else self._replayed(intent)
+        if known is not None:
+            return Submitted(known, replayed=True)
         refusal = self._refusal(run, intent)
         if refusal is not None:
-            intent = replace(intent, **self._believable(intent, IntentStatus.REFUSED, refusal))
+            intent = life.refused(intent, refusal, now)
         if request.dry_run:
-            would = () if refusal else (f"superloop.sh {intent.intent} --repo {run.ref.repo_path}",)
-            return Submitted(intent, would=would)
+            return Submitted(intent, would=() if refusal else (_command(intent, run.ref.repo_path),))
         self._check_disk()
-        intent = self._put(intent)
+        self._put(intent)
         outcome = self.outcomes.get(loop_id)
         if refusal is None and outcome is not None:
-            self.move(intent.id, outcome)
+            intent = self.move(intent.id, outcome)
         return Submitted(intent)
 
     def intent(self, intent_id: str) -> Intent | None:
@@ -185,69 +166,74 @@ class StandInDesk:
     async def acknowledge(self, intent_id: str, request: AckRequest, actor: Actor) -> Intent:
         intent = self.intent(intent_id)
         if intent is None:
-            raise UnknownIntent(intent_id)
+            raise UnknownIntent(f"no intent {intent_id!r} is held")
         if intent.status is not IntentStatus.AMBIGUOUS:
             raise NotAmbiguous(intent.status)
         self._check_disk()
-        word = Acknowledgement(request.by or actor.user, actor, request.reason, self.fleet.clock.now())
-        return self._put(replace(intent, status=IntentStatus.ACKNOWLEDGED, updated_at=word.at, acknowledged=word))
+        by = request.by or actor.user
+        return self._put(life.acknowledged(intent, by, actor, request.reason, self.fleet.clock.now()))
 
     def modes(self, now: datetime) -> ModePage:
-        return ModePage(
-            now, tuple(mode for mode in self._modes.values() if mode.mode is not Mode.NORMAL and _holds(mode, now))
-        )
+        rows = mode_rules.listed(mode_rules.modes_of(self._rows), now)
+        return ModePage(now, tuple(_status(row) for row in rows))
 
     async def set_mode(self, request: ModeRequest, actor: Actor) -> ModePage:
         self._check_disk()
         now = self.fleet.clock.now()
-        until = now + timedelta(seconds=request.for_s) if request.for_s is not None else None
-        self._modes[request.loop_id] = ModeStatus(
-            request.mode, request.by or actor.user, now, request.loop_id, request.reason, until
+        row = ModeRow(
+            timestamp=now,
+            mode=request.mode,
+            by=request.by or actor.user,
+            actor=actor,
+            schema_version="v1",
+            loop_id=request.loop_id,
+            reason=request.reason,
+            until=now + timedelta(seconds=request.for_s) if request.for_s is not None else None,
         )
-        self.fleet.mode = next((mode for mode in self.modes(now).modes if mode.loop_id is None), None)
-        for loop_id in self.fleet.loop_ids():
-            self._show(loop_id)
+        self._rows.append(row)
+        self._show_modes(now)
         return self.modes(now)
 
-    def _new(self, run: Run, request: IntentRequest, actor: Actor) -> Intent:
-        now = self.fleet.clock.now()
-        ordinal = sum(each.loop_id == run.ref.loop_id for each in self._intents.values()) + 1
-        number = len(self._intents) + 1
-        return Intent(
+    # How it comes about
+
+    def _drafted(self, run: Run, request: IntentRequest, actor: Actor, now: datetime) -> Intent:
+        loop_id, number = run.ref.loop_id, len(self._intents) + 1
+        by, until = request.by or actor.user, None
+        if request.pause_for_s is not None:
+            until = now + timedelta(seconds=request.pause_for_s)
+        options = Options(
+            request.confirm, request.timeout_s, request.override_divergence, request.clear_stale, pause_until=until
+        )
+        said = (loop_id, request.intent, by, request.note, request.reason, request.expect, options)
+        return life.recorded(
             id=f"{self._prefix}-{number}",
-            loop_id=run.ref.loop_id,
-            intent=request.intent,
-            status=IntentStatus.RECORDED,
-            recorded_at=now,
-            updated_at=now,
-            expires_at=now + timedelta(seconds=120),
-            requested_by=request.by or actor.user,
+            loop_id=loop_id,
+            kind=request.intent,
+            requested_by=by,
             actor=actor,
             trace_id=request.trace_id or f"trace-{number}",
             idempotency_key=request.idempotency_key or f"{request.intent}-{number}",
-            fingerprint=_fingerprint(run.ref.loop_id, request),
-            ordinal=ordinal,
-            schema_version="v1",
+            fingerprint=fingerprint(*said, pause_for_s=request.pause_for_s),
+            ordinal=len(self._of(loop_id)) + 1,
+            now=now,
+            expires_at=now + timedelta(seconds=120),
             key_given=request.idempotency_key is not None,
             note=request.note,
             reason=request.reason,
             expect=request.expect,
-            options=Options(
-                request.confirm,
-                request.timeout_s,
-                request.override_divergence,
-                request.clear_stale,
-                now + timedelta(seconds=request.pause_for_s) if request.pause_for_s is not None else None,
-            ),
+            options=options,
         )
 
     def _replayed(self, intent: Intent) -> Intent | None:
-        for known in reversed(self.intents):
-            if known.idempotency_key == intent.idempotency_key and known.status not in NEVER_EXECUTED:
-                if known.fingerprint != intent.fingerprint:
-                    raise IdempotencyConflict(known.id)
-                return known
-        return None
+        """What came of the same request under its key; without one, what is under way by it."""
+        if not intent.key_given:
+            under_way = book_of(self._of(intent.loop_id)).in_flight
+            same = under_way is not None and under_way.fingerprint == intent.fingerprint and not under_way.key_given
+            return under_way if same else None
+        known = replay(self._of(intent.loop_id), intent.idempotency_key, intent.fingerprint)
+        if isinstance(known, Conflict):
+            raise IdempotencyConflict(known.intent_id)
+        return known
 
     def _refusal(self, run: Run, intent: Intent) -> Refusal | None:
         if intent.loop_id in self.refusals:
@@ -261,37 +247,37 @@ class StandInDesk:
             return a_refusal("fence_mismatch", FenceDifference("run_id", intent.expect.run_id or "", found))
         return None
 
-    def _believable(self, intent: Intent, to: IntentStatus, refusal: Refusal | None = None) -> dict[str, Any]:
-        """What the real desk would have found and written by then."""
+    def _step(self, intent: Intent, to: IntentStatus) -> Intent:
+        """What the real desk would make of it in one step."""
         now = self.fleet.clock.now()
-        members: dict[str, Any] = {"status": to, "updated_at": now}
-        if to not in IN_FLIGHT and intent.settled_at is None:
-            members["settled_at"] = now
-        reason, says = _REASONS[intent.intent]
-        begun = intent.execution or Execution(f"superloop.sh {intent.intent} --repo /srv/repo", now)
+        reason, proof = _PROOF[intent.intent]
         match to:
             case IntentStatus.EXECUTING:
-                members |= {"watermark": Watermark(now, 0, 7, run_id=intent.expect.run_id), "execution": begun}
+                run = self.fleet.run(intent.loop_id)
+                repo_path = run.ref.repo_path if run else "/srv/repo"
+                act = RunCommand(tuple(_command(intent, repo_path).split(" ")), repo_path, 60.0)
+                watermark = Watermark(now, 0, 7, run_id=intent.expect.run_id, pid=4242, pgid=4242)
+                return life.executing(intent, watermark, (act,), now)
             case IntentStatus.EXECUTED:
-                members["execution"] = replace(begun, ended_at=now, exit_code=0, output="Done.")
+                return life.executed(intent, (ActResult(0, "Done."),), now)
+            case IntentStatus.FAILED_COMMAND if intent.status is IntentStatus.EXECUTING:
+                failed = ActResult(2, "superloop: no such loop", ActProblem.COMMAND_FAILED, "it exited with 2")
+                return life.executed(intent, (failed,), now)
             case IntentStatus.CONFIRMED:
-                members["confirmation"] = Confirmation(
-                    True, reason, 1, now, evidence=(Evidence("state.json", says),), observed_status="idle"
-                )
-                members["stage"] = Stage.RECORDED if intent.intent in DECISIONS else None
-            case IntentStatus.AMBIGUOUS:
-                members["confirmation"] = Confirmation(False, "timeout", 3, now, missing=f"Not found: {says}")
+                return life.settled(intent, Confirmation(True, reason, 1, now, "idle", evidence=(proof,)), now)
             case IntentStatus.FAILED_COMMAND:
-                members["execution"] = replace(
-                    begun, ended_at=now, exit_code=2, output="superloop: no such loop", problem="command_failed"
-                )
+                return life.settled(intent, Confirmation(False, "contrary", 2, now, evidence=(proof,)), now)
+            case IntentStatus.AMBIGUOUS:
+                missing = f"{proof.where} does not say: {proof.says}"
+                return life.ambiguous(intent, Confirmation(False, "timeout", 3, now, missing=missing), now)
+            case IntentStatus.EXECUTED_UNCONFIRMED:
+                return life.unconfirmed(intent, now)
             case IntentStatus.REFUSED:
-                members["refusal"] = refusal or a_refusal("run_active")
+                return life.refused(intent, a_refusal("run_active"), now)
             case IntentStatus.EXPIRED:
-                members["refusal"] = a_refusal("opsd_restarted")
-            case _:
-                pass
-        return members
+                return life.expired(intent, "waited_too_long", now)
+            case IntentStatus.RECORDED | IntentStatus.ACKNOWLEDGED:
+                raise ValueError(f"{to} is what `submit` or `acknowledge` makes of an intent")
 
     def _check_disk(self) -> None:
         if self.broken is not None:
@@ -305,23 +291,24 @@ class StandInDesk:
         moved.set()
         return intent
 
+    def _of(self, loop_id: LoopId) -> list[Intent]:
+        return [intent for intent in self.intents if intent.loop_id == loop_id]
+
     def _show(self, loop_id: LoopId) -> None:
         run = self.fleet.run(loop_id)
         if run is None:
             return
-        of_loop = [intent for intent in self.intents if intent.loop_id == loop_id]
-        modes = [mode for mode in self.modes(self.fleet.clock.now()).modes if mode.loop_id in (None, loop_id)]
-        control = ControlState(
-            last_status=of_loop[-1].status if of_loop else None,
-            last_is_ours=bool(of_loop),
-            in_flight=next((_opened(intent) for intent in of_loop if intent.is_in_flight), None),
-            ambiguous=tuple(_opened(each) for each in of_loop if each.status is IntentStatus.AMBIGUOUS),
-            pause=_pause(of_loop),
-            observing=bool(modes),
-            observe_until=modes[0].until if modes else None,
-        )
+        book, now = book_of(self._of(loop_id)), self.fleet.clock.now()
+        last = next((each.status for each in reversed(self._of(loop_id)) if not each.is_in_flight), None)
+        observing = mode_rules.in_force(mode_rules.modes_of(self._rows), loop_id, now)
+        control = control_state(book, last, last is not None, observing)
         if control != run.control:
             self.fleet.put(replace(run, control=control))
+
+    def _show_modes(self, now: datetime) -> None:
+        self.fleet.mode = next((mode for mode in self.modes(now).modes if mode.loop_id is None), None)
+        for loop_id in self.fleet.loop_ids():
+            self._show(loop_id)
 
 
 def a_refusal(code: str, *differences: FenceDifference) -> Refusal:
@@ -332,9 +319,8 @@ def a_full_disk() -> CannotRecord:
     return CannotRecord("/srv/home/.superloop/ops-manager/docs-17/intent-log.jsonl: No space left on device")
 
 
-def _fingerprint(loop_id: str, request: IntentRequest) -> str:
-    body = (loop_id, request.intent, request.by, request.note, request.reason, request.expect, request.clear_stale)
-    return msgspec.json.encode(body).decode()
+def _command(intent: Intent, repo_path: str) -> str:
+    return f"superloop.sh {intent.intent} --repo {repo_path}"
 
 
 def _has_come(intent: Intent, until: WaitFor) -> bool:
@@ -345,18 +331,5 @@ def _has_come(intent: Intent, until: WaitFor) -> bool:
     return intent.stage is Stage.COMPLETED or (until is WaitFor.CONSUMED and intent.stage is Stage.CONSUMED)
 
 
-def _opened(intent: Intent) -> OpenIntent:
-    return OpenIntent(intent.id, intent.intent, intent.status, intent.requested_by, intent.recorded_at)
-
-
-def _pause(of_loop: list[Intent]) -> PauseNote | None:
-    """The newest confirmed pause, unless something confirmed came after it."""
-    confirmed = [intent for intent in of_loop if intent.status is IntentStatus.CONFIRMED]
-    if not confirmed or confirmed[-1].intent is not IntentKind.PAUSE:
-        return None
-    last = confirmed[-1]
-    return PauseNote(last.id, last.requested_by, last.updated_at, last.reason, last.options.pause_until)
-
-
-def _holds(mode: ModeStatus, now: datetime) -> bool:
-    return mode.until is None or now < mode.until
+def _status(row: ModeRow) -> ModeStatus:
+    return ModeStatus(row.mode, row.by, row.timestamp, row.loop_id, row.reason, row.until)
