@@ -3,6 +3,8 @@
 What the codes of refusals advise is `opsd.model.refusals`.
 """
 
+import shlex
+
 from opsd.model.acts import ActProblem
 from opsd.model.intent import Intent, IntentKind, IntentStatus, Stage
 from opsd.model.refusals import REFUSALS
@@ -10,7 +12,7 @@ from opsd.model.refusals import REFUSALS
 
 def next_step(intent: Intent) -> str:
     """One sentence (or two), with the loop's id in it where a command needs one."""
-    loop_id = intent.loop_id
+    loop_id = shlex.quote(intent.loop_id)
     match intent.status:
         case IntentStatus.RECORDED | IntentStatus.EXECUTING | IntentStatus.EXECUTED:
             return f"It is under way: follow it with `opsctl intents {loop_id} -f`."
@@ -46,7 +48,7 @@ _LOOK_FOR = {
 def _of_failed(intent: Intent) -> str:
     problem = intent.execution.problem if intent.execution is not None else None
     if intent.confirmation is not None and intent.confirmation.confirmed:
-        return f"What it was to do is done all the same: see `opsctl status {intent.loop_id}`."
+        return f"What it was to do is done all the same: see `opsctl status {shlex.quote(intent.loop_id)}`."
     if problem == ActProblem.START_UNAVAILABLE:
         return REFUSALS["start_unavailable"].next_step
     if problem in (ActProblem.COMMAND_MISSING, ActProblem.COMMAND_NOT_EXECUTABLE):
@@ -55,7 +57,7 @@ def _of_failed(intent: Intent) -> str:
 
 
 def _of_confirmed(intent: Intent) -> str:
-    loop_id = intent.loop_id
+    loop_id = shlex.quote(intent.loop_id)
     match intent.intent:
         case IntentKind.APPROVE | IntentKind.REJECT:
             match intent.stage:
