@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from docs.generate.markdown import code, page, table
 from docs.generate.schemas import schema_files
+from opsd.app.control import LAUNCHES_KEPT
 from opsd.model.effects import Document, Journal
+from opsd.model.ids import LoopId
 from opsd.store.journal import RETENTION
 from opsd.store.layout import Layout, rotated, set_aside
 from opsd.transports.artifacts import CHECKOUT_FILES, LOOP_FILES
@@ -34,7 +36,9 @@ seconds behind.
 _JOURNALS_NOTE = """
 A journal is only appended to, in whole lines of JSON. A line torn by a crash is cut off, and reported, before the next
 one. A journal that is too large is renamed before its next row, and the oldest file beyond those kept is removed.
-`escalations.jsonl` is flushed to the disk before anything that follows from it is written; the others are not.
+`escalations.jsonl` is flushed to the disk before anything that follows from it is written. The intent log and the three
+files about intents are flushed as well, the log first: what a crash keeps from the three is written at the next start.
+The others are not flushed. A rotated journal that readers judge by its last or its open rows has these in front again.
 """
 
 _PURPOSE: dict[Document | Journal, str] = {
@@ -92,7 +96,7 @@ def render() -> str:
         f"Rotated files of `reconcile.jsonl` are called {code(rotated('reconcile.jsonl', 1))} (the youngest),\n"
         f"{code(rotated('reconcile.jsonl', 2))} and so on.",
         "## Files of the home",
-        table(("file", "what it is"), _of_home(layout)),
+        table(("file", "what it is", "schema"), _of_home(layout)),
         "## What was set aside",
         "A file of ours that makes no sense is renamed to a name that says when, such as\n"
         f"{code(aside)}, reported as `store_corrupt` and rebuilt from the event log. It is never\n"
@@ -118,13 +122,18 @@ def _schema(path: str) -> str:
     return f"[{name}](schemas/{name})" if name else ""
 
 
-def _of_home(layout: Layout) -> Iterator[tuple[str, str]]:
+def _of_home(layout: Layout) -> Iterator[tuple[str, str, str]]:
     for path, says in (
         (layout.registry, "The fleet registry. Operators write it, opsd only reads it."),
+        (layout.modes, "Which modes were set, by whom and until when. Flushed before they hold, and never rotated."),
+        (
+            layout.launch_log(LoopId("LOOP"), "INTENT"),
+            f"What a run printed that the intent started: the newest {LAUNCHES_KEPT} of a loop are kept.",
+        ),
         (layout.lock, "Who writes in this home: pid, start, socket. The kernel holds it: a stale file is harmless."),
         (layout.socket, "The control socket, unless the settings put it elsewhere."),
     ):
-        yield code(path.removeprefix(f"{_HOME}/")), says
+        yield code(path.removeprefix(f"{_HOME}/")), says, _schema(path.removeprefix(f"{layout.root}/"))
 
 
 def _read() -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from opsd.core.reconcile import Rules
 from opsd.model.cursor import Cursor
 from opsd.model.effects import Journal
 from opsd.model.explain import Explanation
+from opsd.model.intent import Intent
 from opsd.model.run import Run
 from opsd.ports import Files, Transport
 from opsd.protocol import (
@@ -25,6 +26,8 @@ from opsd.protocol import (
     EventItem,
     EventPage,
     EventsQuery,
+    IntentPage,
+    IntentsQuery,
     LogPage,
     LogsQuery,
     RunHistory,
@@ -132,6 +135,27 @@ class FileQueries:
             ),
         )
         return escalation_page(runs, [row for _, _, row in reversed(newest)], now)
+
+    def intents(self, runs: Sequence[Run], query: IntentsQuery, now: datetime) -> IntentPage:
+        """The newest of all these loops', by the time at which they were recorded, oldest first."""
+        settled_max = 0 if query.open else query.tail
+        found = heapq.nlargest(
+            query.tail,
+            (
+                intent
+                for run in runs
+                if run.ref.fault is None
+                for intent in self._store.intents(run.ref.loop_id, settled_max=settled_max)
+                if intent.is_open or not query.open
+            ),
+            key=lambda intent: (intent.recorded_at, intent.ordinal),
+        )
+        return IntentPage(now, tuple(reversed(found)))
+
+    def intent(self, intent_id: str, runs: Sequence[Run]) -> Intent | None:
+        """The newest row of this intent of one of these loops, however old; None where there is none."""
+        found = (self._store.find_intent_by_id(run.ref.loop_id, intent_id) for run in runs if run.ref.fault is None)
+        return next((intent for intent in found if intent is not None), None)
 
     def verify(self, runs: Sequence[Run], now: datetime) -> VerificationReport:
         return VerificationReport(now, tuple(self._verify(run, now) for run in runs))

@@ -12,22 +12,30 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from opsd.core.documents import restored_marks
+from opsd.core.intents.book import book_of, control_state
+from opsd.model.control import IntentRow
 from opsd.model.cursor import Cursor
-from opsd.model.intent import ControlState, Intent
+from opsd.model.effects import Append
+from opsd.model.intent import Intent
 from opsd.model.lifecycle import Projection
 from opsd.model.run import LoopRef, Run
 from opsd.model.state import Memory, StateDocument
 from opsd.store.faults import StoreFault
 from opsd.store.load import LastControl, StoredLoop
+from opsd.store.mend import Mended
 from opsd.store.store import Store
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """A loop as its files have it. `intents` and `last_control` are those of `opsd.store.load.StoredLoop`."""
+    """A loop as its files have it. `intents` and `last_control` are those of `opsd.store.load.StoredLoop`.
+
+    `untold` are rows about its intents that a crash kept from the disk, and that the disk refuses still.
+    """
 
     run: Run
     intents: tuple[Intent, ...] = ()
     last_control: LastControl = LastControl()
+    untold: tuple[Append, ...] = ()
 
 
 def restore(
@@ -35,14 +43,25 @@ def restore(
 ) -> tuple[list[Restored], list[StoreFault]]:
     """One loop per ref, in order, and what was found wrong with our files (already set aside or mended).
 
-    `boot_id` names the host's present boot: what an earlier one left unflushed is read again from the log.
+    For the writer of the home. `boot_id` names the host's present boot: what an earlier one left unflushed is read
+    again from the log.
     """
-    stored = store.load([ref.loop_id for ref in refs], now)
-    loops = [
-        Restored(restored(ref, loop, now, boot_id), loop.intents, loop.last_control)
-        for ref, loop in zip(refs, stored, strict=True)
-    ]
-    return loops, [fault for loop in stored for fault in loop.faults]
+    faults: list[StoreFault] = []
+    loops = []
+    for ref, stored in zip(refs, store.load([ref.loop_id for ref in refs], now), strict=True):
+        faults.extend(stored.faults)
+        mended = store.mend_intents(ref.loop_id, now) if stored.intents else Mended()
+        faults.extend(mended.faults)
+        last_control = _last_told(mended.rows) or stored.last_control
+        run = restored(ref, replace(stored, last_control=last_control), now, boot_id)
+        loops.append(Restored(run, stored.intents, last_control, mended.left))
+    return loops, faults
+
+
+def _last_told(rows: Sequence[Append]) -> LastControl | None:
+    """What the newest of these rows in `intents.jsonl` says."""
+    told = [append.row.status for append in rows if isinstance(append.row, IntentRow)]
+    return LastControl(told[-1], ours=True) if told else None
 
 
 def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "") -> Run:
@@ -56,7 +75,7 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         open_escalations=stored.open_escalations,
         escalation_counts=stored.escalation_counts,
         transport_health=stored.transport_health,
-        control=ControlState(last_status=stored.last_control.status, last_is_ours=stored.last_control.ours),
+        control=control_state(book_of(stored.intents), stored.last_control.status, stored.last_control.ours, None),
         baselined=bool(stored.escalation_counts),
     )
     state = stored.state

@@ -11,7 +11,7 @@ import msgspec
 from opsd.model.effects import Journal
 from opsd.model.ids import LoopId
 from opsd.ports import Files
-from opsd.store import conditions
+from opsd.store import conditions, intents
 from opsd.store.faults import StoreCode, StoreFault, in_words
 from opsd.store.journal import Retention, generations, newest_first, read_tail
 from opsd.store.layout import Layout, rotated, set_aside
@@ -101,12 +101,10 @@ class Appender:
         try:
             files, retention = self._files, self._retention[journal]
             carried = self._carried(journal, path)
-            # A gap left by a crash in the midst of this is filled, not shifted along until it costs the oldest rows.
-            free = next(
-                (age for age in range(1, retention.kept) if files.stat(rotated(path, age)) is None), retention.kept
-            )
-            for age in range(free - 1, 0, -1):
-                files.rename(rotated(path, age), rotated(path, age + 1))
+            if journal is Journal.INTENT_LOG:
+                self._copy_and_replace(path, carried, retention)
+                return []
+            self._shift(path, retention)
             files.rename(path, rotated(path, 1))
             if carried:
                 files.append(path, b"".join(row + b"\n" for row in carried), sync=True)
@@ -114,6 +112,29 @@ class Appender:
             # No reason to lose rows: the journal grows past its limit, and the next row tries again.
             return [StoreFault(loop_id, path, StoreCode.UNWRITABLE, f"not rotated: {in_words(error)}")]
         return []
+
+    def _shift(self, path: str, retention: Retention) -> None:
+        """A gap left by a crash in the midst of this is filled, not shifted along until it costs the oldest rows."""
+        files = self._files
+        free = next((age for age in range(1, retention.kept) if files.stat(rotated(path, age)) is None), retention.kept)
+        for age in range(free - 1, 0, -1):
+            files.rename(rotated(path, age), rotated(path, age + 1))
+
+    def _copy_and_replace(self, path: str, carried: tuple[bytes, ...], retention: Retention) -> None:
+        """There is never a moment without the file, or without an open intent in it.
+
+        So a reader may take a missing file for a loop that was never asked anything, and a crash costs a copy at most:
+        of a row that stands twice the newer one holds, and the two are the same.
+        """
+        files, copy = self._files, rotated(path, 1)
+        found, _ = files.read(path, 0, 0)
+        _, whole = files.read(path, 0, found.size_bytes)
+        before = files.stat(copy)
+        # What an interrupted rotation has copied already is not copied once more: that would cost the oldest rows.
+        if before is None or before.size_bytes != len(whole) or files.read(copy, 0, len(whole))[1] != whole:
+            self._shift(path, retention)
+            files.replace(copy, whole, sync=True)
+        files.replace(path, b"".join(row + b"\n" for row in carried), sync=True)
 
     def _carried(self, journal: Journal, path: str) -> tuple[bytes, ...]:
         """The rows that must stand in the new file as well, because a reader of it alone would judge wrongly.
@@ -124,6 +145,8 @@ class Appender:
         match journal:
             case Journal.ESCALATIONS:
                 return conditions.fold(newest_first(self._files, paths)).open_rows
+            case Journal.INTENT_LOG:
+                return intents.carried(self._files, paths)
             case Journal.INTENTS:
                 return read_tail(self._files, paths, rows_max=1).rows
             case _:

@@ -1,6 +1,7 @@
 """One commit of many loops, in the order that makes a crash at any point harmless.
 
-Durable rows of all loops first, flushed together; then for each loop its other rows, its documents, its cursor last.
+Durable rows of all loops first, flushed together, and of these the intent logs' before all others; then for each loop
+its other rows, its documents, its cursor last.
 What a loop's effects are was decided long before; how a row reaches a journal is `append`.
 """
 
@@ -100,7 +101,9 @@ class Committer:
         """Each loop at most once per batch. Never raises OSError: a loop that cannot be written is in `failures`."""
         parts = [_Part(commit) for commit in batch]
         faults: list[StoreFault] = []
-        self._flush(self._append_durable(parts, faults, now))
+        # What outside programs read of an intent must not survive a power cut that its log does not.
+        self._flush(self._append_durable(parts, faults, now, logs=True))
+        self._flush(self._append_durable(parts, faults, now, logs=False))
         for part in parts:
             if part.failure is None:
                 self._finish(part, faults, now)
@@ -112,10 +115,14 @@ class Committer:
                 failures.append(CommitFailure(part.loop_id, path, errno_name(error), in_words(error), part.rest()))
         return Committed(tuple(failures), tuple(faults))
 
-    def _append_durable(self, parts: Sequence[_Part], faults: list[StoreFault], now: datetime) -> list[_Pending]:
+    def _append_durable(
+        self, parts: Sequence[_Part], faults: list[StoreFault], now: datetime, *, logs: bool
+    ) -> list[_Pending]:
         pending: list[_Pending] = []
         for part in parts:
-            for rows in part.durable:
+            for rows in part.durable if part.failure is None else ():
+                if (rows.journal is Journal.INTENT_LOG) is not logs:
+                    continue
                 try:
                     pending.append(_Pending(part, rows, self._append(part, rows, faults, now)))
                 except OSError as error:

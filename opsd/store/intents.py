@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from opsd.core.intents.book import book_of
 from opsd.model.intent import NEVER_EXECUTED, Intent
 from opsd.ports import Files
 from opsd.store.codec import decode
 from opsd.store.faults import Corrupt
-from opsd.store.journal import Unreadable, newest_first
+from opsd.store.journal import Line, Unreadable, newest_first
 
 
 class IntentRows(msgspec.Struct, frozen=True):
@@ -22,80 +23,100 @@ class IntentRows(msgspec.Struct, frozen=True):
     unreadable: tuple[Unreadable, ...] = ()
 
 
+class _Found(msgspec.Struct):
+    """The newest row of each intent, decoded and as it stands."""
+
+    intents: list[Intent]
+    lines: dict[str, bytes]
+    unreadable: list[Unreadable]
+
+
 class _Named(msgspec.Struct):
     id: str
 
 
 def read_intents(files: Files, paths: Sequence[str], *, settled_max: int) -> IntentRows:
-    """Every open intent, and of the settled ones the newest `settled_max`. One stat where there is no log.
+    """What `book_of` needs: every open intent, the newest `settled_max` settled ones, and older ones that still matter.
 
-    `paths` are the log's files, youngest first. Every rotation carries what is open into the youngest, so that older
-    ones are read for settled intents only.
+    `paths` are the log's files, youngest first. Every rotation carries into the youngest what the book stands on, so
+    that older files are read for settled intents only. Where there is no log, it costs one stat.
     """
-    if not _is_there(files, paths[0]):
-        return IntentRows()
-    newest: dict[str, Intent] = {}
+    found = _read(files, paths, settled_max)
+    kept = _needed(found.intents)
+    settled = [intent.id for intent in found.intents if not intent.is_open]
+    kept.update(settled[max(0, len(settled) - settled_max) :])
+    intents = tuple(intent for intent in found.intents if intent.id in kept)
+    return IntentRows(intents, tuple(reversed(found.unreadable)))
+
+
+def carried(files: Files, paths: Sequence[str]) -> tuple[bytes, ...]:
+    """The lines without which a reader of a new file would know less: those that the book stands on, oldest first."""
+    found = _read(files, paths, 0)
+    kept = _needed(found.intents)
+    return tuple(found.lines[intent.id] for intent in found.intents if intent.id in kept)
+
+
+def find_by_key(files: Files, paths: Sequence[str], key: str) -> Intent | None:
+    """The newest intent under `key` that was carried out, however old; if there is none, the newest under it."""
+    found: dict[str, Intent] = {}
+    for intent in rows_with(files, paths, key):
+        if intent.idempotency_key == key:
+            found.setdefault(intent.id, intent)
+    return max(found.values(), key=lambda one: (one.status not in NEVER_EXECUTED, one.ordinal), default=None)
+
+
+def find_by_id(files: Files, paths: Sequence[str], intent_id: str) -> Intent | None:
+    """The newest row of this intent, however old."""
+    return next((intent for intent in rows_with(files, paths, intent_id) if intent.id == intent_id), None)
+
+
+def rows_with(files: Files, paths: Sequence[str], text: str) -> Iterator[Intent]:
+    """The rows in which `text` stands as a string, newest first: others are not looked into. A log holds thousands."""
+    spelt = msgspec.json.encode(text)
+    for line in lines(files, paths):
+        if isinstance(line, Line) and spelt in line.data:
+            try:
+                yield decode(line.data, Intent, line.path)
+            except Corrupt:
+                continue  # told when the loop is loaded
+
+
+def lines(files: Files, paths: Sequence[str]) -> Iterator[Line | Unreadable]:
+    """The log's lines, newest first. A log whose youngest file is missing has none: no rotation ever leaves it so."""
+    try:
+        if files.stat(paths[0]) is None:
+            return
+    except OSError:
+        pass  # reading it says what is wrong
+    yield from newest_first(files, paths)
+
+
+def _read(files: Files, paths: Sequence[str], settled_max: int) -> _Found:
+    intents: list[Intent] = []
+    found: dict[str, bytes] = {}
     unreadable: list[Unreadable] = []
     settled = 0
-    for line in newest_first(files, paths):
+    for line in lines(files, paths):
         if isinstance(line, Unreadable):
             unreadable.append(line)
             continue
         if line.path != paths[0] and settled >= settled_max:
             break
         try:
-            if decode(line.data, _Named, line.path).id in newest:
+            if decode(line.data, _Named, line.path).id in found:
                 continue
             intent = decode(line.data, Intent, line.path)
         except Corrupt as error:
             unreadable.append(Unreadable(line.path, line.offset, f"{error.where}: {error.problem}"))
             continue
-        newest[intent.id] = intent
+        found[intent.id] = line.data
+        intents.append(intent)
         settled += not intent.is_open
-    return IntentRows(_bounded(list(newest.values()), settled_max), tuple(reversed(unreadable)))
-
-
-def find_by_key(files: Files, paths: Sequence[str], key: str) -> Intent | None:
-    """What an operator asked for under `key`, however long ago; one that was carried out before one that was not."""
-    found = None
-    seen: set[str] = set()
-    for intent in _rows_with(files, paths, key):
-        if intent.id in seen or not intent.key_given or intent.idempotency_key != key:
-            continue
-        if intent.status not in NEVER_EXECUTED:
-            return intent
-        seen.add(intent.id)
-        found = found or intent
-    return found
-
-
-def find_by_id(files: Files, paths: Sequence[str], intent_id: str) -> Intent | None:
-    return next((intent for intent in _rows_with(files, paths, intent_id) if intent.id == intent_id), None)
-
-
-def _rows_with(files: Files, paths: Sequence[str], text: str) -> Iterator[Intent]:
-    """Newest first. Only lines in which `text` stands are looked into: a log holds thousands."""
-    if not _is_there(files, paths[0]):
-        return
-    spelt = msgspec.json.encode(text)
-    for line in newest_first(files, paths):
-        if isinstance(line, Unreadable) or spelt not in line.data:
-            continue
-        try:
-            yield decode(line.data, Intent, line.path)
-        except Corrupt:
-            continue  # told when the loop is loaded
-
-
-def _is_there(files: Files, path: str) -> bool:
-    try:
-        return files.stat(path) is not None
-    except OSError:
-        return True  # reading it says what is wrong
-
-
-def _bounded(intents: list[Intent], settled_max: int) -> tuple[Intent, ...]:
     intents.sort(key=lambda intent: intent.ordinal)
-    settled = [intent.id for intent in intents if not intent.is_open]
-    kept = set(settled[max(0, len(settled) - settled_max) :])
-    return tuple(intent for intent in intents if intent.is_open or intent.id in kept)
+    return _Found(intents, found, unreadable)
+
+
+def _needed(intents: Sequence[Intent]) -> set[str]:
+    """The ids of the intents that a book of these stands on."""
+    book = book_of(intents)
+    return {one.id for one in (*book.open, book.last, book.turn, book.decision) if one is not None}

@@ -17,6 +17,7 @@ from opsd.model.escalation import EscalationRow
 from opsd.model.heartbeat import HeartbeatRow
 from opsd.model.intent import Intent
 from opsd.model.lifecycle import RunRow
+from opsd.model.mode import ModeRow
 from opsd.model.sequence import SequenceRow
 from opsd.model.telemetry import QuarantineRow, ReconcileRow
 from opsd.store.codec import RECORDS, SCHEMA_VERSION
@@ -34,6 +35,9 @@ ROWS: Mapping[Journal, type[msgspec.Struct]] = {
     Journal.INVOCATIONS: InvocationRow,
 }
 
+FLEET: Mapping[str, type[msgspec.Struct]] = {"fleet/modes.jsonl": ModeRow}
+"""What we write for the fleet as a whole: path below `ops-manager/` to the record."""
+
 # Whatever else outside programs read: a name here is a file `<name>.v1.json` there.
 ENVELOPES: Mapping[str, type[msgspec.Struct]] = {
     "loop-run-event": LoopRunEvent,
@@ -43,7 +47,7 @@ ENVELOPES: Mapping[str, type[msgspec.Struct]] = {
 def schemas() -> dict[str, bytes]:
     """File name to content, ready to be written; the order and every byte are stable."""
     artifacts = {document.value: record for document, record in RECORDS.items()}
-    artifacts |= {journal.value: row for journal, row in ROWS.items()}
+    artifacts |= {journal.value: row for journal, row in ROWS.items()} | FLEET
     named = {_name(path): (path, record) for path, record in artifacts.items()}
     named |= {name: (name, record) for name, record in ENVELOPES.items()}
     return {f"{name}.{SCHEMA_VERSION}.json": _schema(name, *what) for name, what in sorted(named.items())}

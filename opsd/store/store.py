@@ -3,20 +3,23 @@
 Everything is synchronous and batch-shaped, for a worker thread. One process per home may write (`lock`); any may read.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from opsd.model.effects import Journal
+from opsd.model.effects import Append, Journal
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
 from opsd.model.mode import ModeRow
 from opsd.ports import Files
 from opsd.store.append import Appender
 from opsd.store.commit import Committed, Committer, LoopCommit
+from opsd.store.faults import StoreCode, StoreFault
 from opsd.store.intents import find_by_id, find_by_key, read_intents
 from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tail
 from opsd.store.layout import Layout
 from opsd.store.load import Loader, StoredLoop
+from opsd.store.mend import Mended, steps, untold, wanted_rows
 from opsd.store.modes import ModeJournal
 
 
@@ -67,6 +70,28 @@ class Store:
     def find_intent_by_id(self, loop_id: LoopId, intent_id: str) -> Intent | None:
         """The newest row of this intent of the loop, however old."""
         return find_by_id(self._files, self._generations(loop_id, Journal.INTENT_LOG), intent_id)
+
+    def mend_intents(self, loop_id: LoopId, now: datetime) -> Mended:
+        """Write what a crash kept from being told of intents that have settled; each row once, in order.
+
+        For the writer of the home, before anything else is written for the loop.
+        """
+        settled = steps(self._files, self._generations(loop_id, Journal.INTENT_LOG))
+        rows = [
+            append
+            for journal in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
+            for append in untold(self._files, self._generations(loop_id, journal), wanted_rows(settled, journal))
+        ]
+        if not rows:
+            return Mended()
+        done = self._committer.commit([LoopCommit(loop_id, tuple(rows))], now)
+        left = tuple(each for failure in done.failures for each in failure.rest if isinstance(each, Append))
+        written = tuple(each for each in rows if each not in left)
+        faults = [StoreFault(loop_id, each.path, each.code, each.problem) for each in done.failures]
+        for journal, count in Counter(each.journal for each in written).items():
+            problem = f"{count} row(s) about intents, which a crash had kept from it, were written now"
+            faults.append(StoreFault(loop_id, self._layout.journal(loop_id, journal), StoreCode.CORRUPT, problem))
+        return Mended(written, left, (*done.faults, *faults))
 
     def load_modes(self) -> tuple[tuple[ModeRow, ...], str | None]:
         """The modes that were set, oldest first; why that may not be all of them, or None."""
