@@ -24,6 +24,7 @@ from opsd.api.peer import Access
 from opsd.api.server import serve as serve_api
 from opsd.app.queries import FileQueries
 from opsd.clock import SystemClock
+from opsd.controls.host import HostControls
 from opsd.core.reconcile import Rules
 from opsd.disk import Disk
 from opsd.exits import ExitCode
@@ -137,7 +138,9 @@ class _Daemon:
             listener = Listener.open(given.socket, mode=given.socket_mode, gid=_gid(given.socket_group))
             sock = listener.socket
         query_threads = WorkerThreads(_QUERY_THREADS, may_be_left_behind=True)
-        app = build_app(supervisor.fleet, queries, _access(given), offload=query_threads, clock=self._clock)
+        app = build_app(
+            supervisor.fleet, queries, _access(given), desk=supervisor.desk, offload=query_threads, clock=self._clock
+        )
         try:
             tasks.start_soon(self._supervise, supervisor, name="supervisor")
             async with anyio.create_task_group() as serving:
@@ -221,7 +224,10 @@ class _Daemon:
                 passes=WorkerThreads(_PASS_THREADS, may_be_left_behind=True),
                 commits=WorkerThreads(1, may_be_left_behind=True),
                 looks=WorkerThreads(2, may_be_left_behind=True),
+                acts=WorkerThreads(given.max_concurrent_intents, may_be_left_behind=True),
             ),
+            controls=self._controls(),
+            acts_at_once=given.max_concurrent_intents,
             clock=self._clock,
             log=self._log,
             tuning=_tuning(self._loaded, self._layout),
@@ -235,6 +241,15 @@ class _Daemon:
 
     def _processes(self) -> Processes:
         return ProcFs() if self._loaded.settings.process_evidence else _NoEvidence()
+
+    def _controls(self) -> HostControls:
+        given = self._loaded.settings
+        return HostControls(
+            superloop_bin=given.superloop_bin,
+            launcher=given.launcher,
+            under_systemd="INVOCATION_ID" in self._variables,
+            variables=self._variables,
+        )
 
     def _queries(self, files: Disk, store: Store, supervisor: Supervisor) -> FileQueries:
         return FileQueries(
@@ -275,6 +290,7 @@ def _tuning(loaded: Loaded, layout: Layout) -> Tuning:
         commit_interval_s=given.commit_interval_s,
         max_concurrent_passes=given.max_concurrent_passes,
         pass_deadline_s=given.pass_deadline_s,
+        control_timeout_s=given.control_timeout_s,
     )
 
 

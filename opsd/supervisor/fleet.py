@@ -16,7 +16,7 @@ from opsd.protocol import DaemonStatus, FleetStatus, LoopSummary, ReconcileReply
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.intake import Intake
-from opsd.supervisor.roster import Request, Roster
+from opsd.supervisor.roster import Roster
 
 Metrics = Mapping[str, float | Mapping[tuple[str, ...], float]]
 """Labels are names and values in turn."""
@@ -100,10 +100,7 @@ class Fleet:
         if not member.is_managed:
             why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
             raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
-        request = Request(from_start=from_start)
-        member.requests.append(request)
-        self._intake.trigger([loop_id], asked=True)
-        answer = await request.answered()
+        answer = await self._intake.asked_for(member, from_start=from_start)
         if answer.error is not None:
             raise PassBroke(f"the pass over {loop_id!r} broke off: {answer.error.strip().rpartition(chr(10))[2]}")
         await self._commits.on_disk(loop_id)

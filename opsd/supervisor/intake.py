@@ -6,7 +6,7 @@ from opsd.model.ids import LoopId
 from opsd.ports import Clock
 from opsd.supervisor.bell import Bell
 from opsd.supervisor.queue import WorkQueue
-from opsd.supervisor.roster import Roster
+from opsd.supervisor.roster import Answer, Member, Request, Roster
 
 
 class Intake:
@@ -31,6 +31,16 @@ class Intake:
                 self.trigger_count += 1
                 self._queue.add(loop_id, now_s, asked=asked)
         self.bell.ring()
+
+    async def asked_for(self, member: Member, *, from_start: bool = False) -> Answer:
+        """Look at the member now, and at what its backlog needs; what came of it. The caller bounds the wait.
+
+        The request goes on if the caller stops waiting.
+        """
+        request = Request(from_start=from_start)
+        member.requests.append(request)
+        self.trigger([member.loop_id], asked=True)
+        return await request.answered()
 
     def close(self) -> None:
         self._closed = True

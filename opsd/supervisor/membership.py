@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from msgspec.structs import replace
 
-from opsd.app.restore import restore
+from opsd.app.restore import Restored, restore
 from opsd.logs import Log
 from opsd.model.ids import LoopId
 from opsd.model.run import LoopRef, Run
@@ -19,6 +19,7 @@ from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.supervisor.alarms import Alarms
 from opsd.supervisor.bell import Bell
+from opsd.supervisor.books import Books
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.findings import DaemonFindings
@@ -114,6 +115,7 @@ class Membership:
         clock: Clock,
         findings: DaemonFindings,
         log: Log,
+        books: Books,
         settled: Callable[[], None],
     ) -> None:
         self.registry = DISCOVERY
@@ -130,6 +132,7 @@ class Membership:
         self._clock = clock
         self._findings = findings
         self._log = log
+        self._books = books
         self._settled = settled
         self._bell = Bell(clock)
         self._is_first = True
@@ -199,9 +202,12 @@ class Membership:
             known = [ref for ref in piece if ref.enabled and ref.fault is None]
             restored, faults = await self._commits.apart(partial(restore, self._store, known, self._clock.now()))
             self._commits.tell_faults(faults)
-            runs = {each.run.ref.loop_id: each.run for each in restored}
+            found = {each.run.ref.loop_id: each for each in restored}
             for ref in piece:
-                self._join(self._roster.put(runs.get(ref.loop_id) or Run(ref)))
+                loop = found.get(ref.loop_id) or Restored(Run(ref))
+                member = self._roster.put(loop.run)
+                self._books.restore(ref.loop_id, loop.intents, loop.last_control)
+                self._join(member)
 
     def _carry(self, ref: LoopRef) -> None:
         """The same loop under a changed entry. A pass under way still knows the old one, so it is another member."""
@@ -229,6 +235,7 @@ class Membership:
         assert member is not None
         self._queue.forget(loop_id)
         self._alarms.forget(loop_id)
+        self._books.forget(loop_id)
         for code in ("pass_failed", "pass_overdue"):
             self._findings.clear(code, about=loop_id)
         for request in member.requests:

@@ -4,6 +4,9 @@ The pass itself is `opsd.app.passes`; when and in which company it runs is `pass
 """
 
 from collections import Counter
+from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from opsd.app.passes import PassResult
 from opsd.core.reconcile import Decision
@@ -45,6 +48,8 @@ class Performer:
         self._log = log
         self.counts: Counter[str] = Counter()
         self.escalations: Counter[str] = Counter()
+        self.looked: Callable[[LoopId, bool], None] = lambda _loop_id, _changed: None
+        """Who else hears of every pass, and whether the picture changed by it."""
 
     def perform(self, member: Member, result: PassResult) -> Decision | None:
         """The decision, or None where the pass broke off and nothing changed."""
@@ -56,7 +61,10 @@ class Performer:
         loop_id, before = member.loop_id, member.run
         if self._findings.clear("pass_failed", about=loop_id):
             self._log.info("pass.recovered", loop_id=loop_id)
-        member.run = decision.run
+        # What intents mean for the picture is not the passes' own, and may have changed while this one was under way.
+        member.run = (
+            decision.run if decision.run.control is before.control else replace(decision.run, control=before.control)
+        )
         self.counts["events"] += decision.events_ingested
         self.counts["unanswered"] += decision.failed
         if decision.effects:
@@ -66,6 +74,7 @@ class Performer:
             self._feed.changed(loop_id)
             self._tell_change(before, decision.run)
         self._wake_neighbour(member)
+        self.looked(loop_id, decision.changed)
         for row in decision.escalations:
             self._feed.escalated(loop_id, row)
             self.escalations[row.category] += 1

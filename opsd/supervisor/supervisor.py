@@ -5,7 +5,9 @@ What each part does is in its own file. Where disks, sockets and settings come f
 
 import os
 import random
-from collections.abc import Awaitable, Callable, Mapping
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
 import anyio
@@ -15,19 +17,24 @@ from opsd import VERSION
 from opsd.app.passes import Passes
 from opsd.core.reconcile import Rules
 from opsd.logs import Log
-from opsd.ports import Clock, Files, Offload, Processes, Transport
+from opsd.model.intent import Intent
+from opsd.ports import Clock, Controls, Files, Offload, Processes, Transport
 from opsd.protocol import API_VERSION, DaemonStatus, Subsystem
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.supervisor.alarms import Alarms
 from opsd.supervisor.backoff import Backoff
+from opsd.supervisor.books import Books
+from opsd.supervisor.carrying import Carrier, Hands
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.custody import Custody
+from opsd.supervisor.desk import Desk
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.findings import DaemonFindings
 from opsd.supervisor.fleet import Fleet, Metrics
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership, RegistrySource
+from opsd.supervisor.modes import ModeKeeper
 from opsd.supervisor.noticing import ChangeNotice, Noticing
 from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
@@ -51,6 +58,7 @@ class Tuning(msgspec.Struct, frozen=True):
     commit_interval_s: float = 0.1
     max_concurrent_passes: int = 2
     pass_deadline_s: float = 30.0
+    control_timeout_s: float = 60.0
 
 
 class Threads(msgspec.Struct, frozen=True):
@@ -59,6 +67,7 @@ class Threads(msgspec.Struct, frozen=True):
     passes: Offload
     commits: Offload
     looks: Offload
+    acts: Offload
 
 
 class Supervisor:
@@ -73,6 +82,7 @@ class Supervisor:
         store: Store,
         transport: Transport,
         processes: Processes,
+        controls: Controls,
         watch: ChangeNotice | None,
         sweep: Sweep,
         sweep_interval_s: float,
@@ -81,6 +91,8 @@ class Supervisor:
         log: Log,
         tuning: Tuning,
         pulse: Callable[[bool], None],
+        acts_at_once: int = 8,
+        new_intent_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.findings = DaemonFindings()
         self._start_id = start_id
@@ -132,6 +144,48 @@ class Supervisor:
             most_at_once=tuning.max_concurrent_passes,
             deadline_s=tuning.pass_deadline_s,
         )
+        self._modes = ModeKeeper(
+            store,
+            commits=self._commits,
+            findings=self.findings,
+            clock=clock,
+            log=log,
+            changed=lambda: self.desk.modes_changed(),
+        )
+        self._books = Books(
+            store,
+            commits=self._commits,
+            roster=self._roster,
+            feed=self._feed,
+            intake=self._intake,
+            findings=self.findings,
+            clock=clock,
+            log=log,
+            mode_of=self._modes.in_force,
+        )
+        self._carrier = Carrier(
+            Hands(files, processes, controls, layout, timeout_s=lambda: self._tuning.control_timeout_s),
+            books=self._books,
+            roster=self._roster,
+            intake=self._intake,
+            acts=threads.acts,
+            looks=threads.looks,
+            clock=clock,
+            log=log,
+            most_at_once=acts_at_once,
+        )
+        self.desk = Desk(
+            books=self._books,
+            carrier=self._carrier,
+            modes=self._modes,
+            store=store,
+            commits=self._commits,
+            roster=self._roster,
+            clock=clock,
+            log=log,
+            new_id=new_intent_id,
+        )
+        self._performer.looked = self.desk.looked
         self._membership = Membership(
             RegistrySource(files, layout),
             store=store,
@@ -146,6 +200,7 @@ class Supervisor:
             clock=clock,
             findings=self.findings,
             log=log,
+            books=self._books,
             settled=self._members_changed,
         )
         self._noticing = Noticing(
@@ -179,6 +234,7 @@ class Supervisor:
             Service("sweep", self._noticing.sweep, in_time_s=10.0 + sweep_interval_s),
             Service("custody", self._custody.serve, in_time_s=10.0),
             Service("vigil", self._vigil.serve, in_time_s=10.0),
+            Service("intents", self.desk.serve, in_time_s=30.0),
             Service("pulse", self._serve_pulse, in_time_s=5.0),
         ]
         if watch is not None:
@@ -197,6 +253,7 @@ class Supervisor:
 
     async def start(self) -> int:
         """Find the loops and restore them from our own files; how many there are. Nothing is looked at yet."""
+        await self._modes.load()
         await self._membership.look()
         return len(self._roster)
 
@@ -239,7 +296,7 @@ class Supervisor:
 
     @property
     def threads_left_behind(self) -> int:
-        return self._passing.left_behind
+        return self._passing.left_behind + self._carrier.acting
 
     async def _step(self, what: str, work: Callable[[], Awaitable[None]], limit_s: float) -> bool:
         began_s = self._clock.monotonic()
@@ -280,6 +337,7 @@ class Supervisor:
             registry=self._membership.registry,
             findings=self.findings.current(now),
             subsystems=self._subsystems(),
+            mode=self._modes.of_fleet(now),
         )
 
     def _subsystems(self) -> tuple[Subsystem, ...]:
@@ -322,8 +380,16 @@ class Supervisor:
             "opsd_watching": self._noticing.watching is None,
             "opsd_subsystem_ok": {("name", each.name): float(each.ok) for each in parts},
             "opsd_subsystem_age_seconds": {("name", each.name): each.age_s for each in parts if each.age_s is not None},
+            "opsd_intents_total": dict(self._books.counts),
+            "opsd_intents_open": _by_status(self._books.open()),
+            "opsd_intents_acting": self._carrier.acting,
+            "opsd_intent_rows_unwritten": self._books.unwritten,
             "opsd_daemon_findings": {("code", each.code): 1.0 for each in findings},
         }
+
+
+def _by_status(intents: Iterable[Intent]) -> dict[tuple[str, ...], float]:
+    return dict(Counter(("status", intent.status.value) for intent in intents))
 
 
 def _labelled(name: str, counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:

@@ -10,10 +10,11 @@ import anyio
 
 from opsd.core.reconcile import Rules
 from opsd.logs import logger
+from opsd.model.acts import Act, ActResult
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifacts, Observation, ProcessSighting, Seen, Unreachable, UnreachableCause
 from opsd.model.run import LoopRef
-from opsd.ports import Ask, Files, Offload
+from opsd.ports import Ask, Controls, Files, Offload
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
@@ -55,9 +56,25 @@ class ScriptedTransport:
         return Seen(now, (), (), b"", 0, None, Artifacts(), ProcessSighting.NONE)
 
 
+class NoControls:
+    """`opsd.ports.Controls` where nobody acts."""
+
+    def carry_out(self, act: Act) -> ActResult:
+        raise AssertionError(f"nobody asked for {act}")
+
+    def command(self, repo_path: str) -> str | None:
+        return None
+
+
 class World:
     def __init__(
-        self, home: str = HOME, *, disk: Files | None = None, passes: Offload | None = None, deadline_s: float = 30.0
+        self,
+        home: str = HOME,
+        *,
+        disk: Files | None = None,
+        passes: Offload | None = None,
+        deadline_s: float = 30.0,
+        controls: Controls | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.disk = disk or MemoryFiles(f"{HOME}/.superloop/ops-manager/fleet")
@@ -75,10 +92,11 @@ class World:
             store=self.store,
             transport=self.transport,
             processes=Table(),
+            controls=controls or NoControls(),
             watch=None,
             sweep=Sweep(self.files),
             sweep_interval_s=1.0,
-            threads=Threads(passes=passes or inline, commits=inline, looks=inline),
+            threads=Threads(passes=passes or inline, commits=inline, looks=inline, acts=inline),
             clock=self.clock,
             log=logger(),
             tuning=self.tuning,

@@ -63,6 +63,29 @@ def refuse(intent: Intent, run: Run, scene: Scene, now: datetime) -> Refusal | N
     return None
 
 
+def moved(intent: Intent, scene: Scene) -> Refusal | None:
+    """Whether, in the moment since its watermark, another candidate or another run took the place of what was meant.
+
+    Asked right before the act, of an intent whose operator may have named neither.
+    """
+    mark = intent.watermark
+    if mark is None:
+        return None
+    if intent.intent in DECISIONS:
+        approval = on_file(scene.approval)
+        digest = approval.digest if approval is not None else None
+        if digest == mark.candidate:
+            return None
+        difference = FenceDifference("candidate", mark.candidate or "none", digest or "none")
+        return Refusal("fence_mismatch", "Another candidate took the place of the one to decide on.", (difference,))
+    run = on_file(scene.active_run)
+    if intent.intent is IntentKind.START or run is None or (run.pid, run.updated_at) == (mark.pid, mark.begun):
+        return None
+    expected, found = f"process {mark.pid} of {mark.begun}", f"process {run.pid} of {run.updated_at}"
+    difference = FenceDifference("run_id", expected, found)
+    return Refusal("fence_mismatch", "Another run took the place of the one that was meant.", (difference,))
+
+
 def _observing(question: Question) -> Objection | None:
     control = question.run.control
     if not control.observing:
