@@ -1,13 +1,5 @@
-"""Text that a run wrote is not to be trusted with a terminal: what is not plainly visible is shown as an escape."""
+"""The rule of `opsd.model.defuse` under the name by which the client's parts know it."""
 
+from opsd.model.defuse import defuse, defuse_lines
 
-def defuse(text: str) -> str:
-    """One line without control, bidirectional or unassigned characters: `\\x1b`, `\\u202e`, `\\n` instead."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
-
-
-def defuse_lines(text: str) -> str:
-    """The same for text of several lines: line ends stay, tabs become spaces."""
-    return "\n".join(defuse(line.expandtabs()) for line in text.replace("\r\n", "\n").split("\n"))
+__all__ = ["defuse", "defuse_lines"]

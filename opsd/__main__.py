@@ -1,6 +1,7 @@
-"""`opsd`: the daemon, the simulator, the demo. Parses the command line and hands over; imports only what is asked for.
+"""`opsd`: the daemon, the launcher, the simulator, the demo. Parses the command line and hands over.
 
-Which code the process ends with is `opsd.exits`; what may be set is `opsd.settings`.
+Imports only what is asked for, because a launcher runs beside every loop. Which code the process ends with is
+`opsd.exits`; what may be set is `opsd.settings`.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from opsd import VERSION
 from opsd.exits import ExitCode, table
 
-COMMANDS = ("run", "sim", "demo", "version")
+COMMANDS = ("run", "launch", "sim", "demo", "version")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _demo(rest)
         case ["run", *rest]:
             return _run(rest)
+        case ["launch", *rest]:
+            return _launch(rest)
         case [first, *_] if first.startswith("-") and first not in ("-h", "--help"):
             return _run(given)
         case _:
@@ -42,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser("run", help="supervise the loops of a home (`opsd run --help` lists every setting)")
+    commands.add_parser("launch", help="begin a loop's run, and keep its heartbeat until it ends")
     commands.add_parser("sim", help="play a fleet of simulated runs")
     commands.add_parser("demo", help="a simulated fleet, supervised live for a minute")
     commands.add_parser("version", help="print the version")
@@ -64,6 +68,20 @@ def run_parser() -> argparse.ArgumentParser:
     for name, says, is_switch in settings.flags():
         action: dict[str, object] = {"action": argparse.BooleanOptionalAction} if is_switch else {"metavar": "VALUE"}
         parser.add_argument(settings.flag(name), dest=name, help=says.replace("%", "%%"), **action)  # type: ignore[arg-type]  # two forms of one call
+    return parser
+
+
+def launch_parser() -> argparse.ArgumentParser:
+    from opsd.sprite import launch
+
+    parser = argparse.ArgumentParser(
+        prog="opsd launch",
+        description="Begin a loop's run, and keep its heartbeat until it ends. The exit code is the run's, 128 and the "
+        "number of the signal that ended it, 2 for a request that makes no sense, 126 or 127 where the command cannot "
+        "be begun. SIGTERM, SIGINT and SIGHUP are passed on to the run; SIGKILL leaves it running.",
+        allow_abbrev=False,
+    )
+    launch.add_arguments(parser)
     return parser
 
 
@@ -101,6 +119,12 @@ def _run(given: Sequence[str]) -> int:
     from opsd.systemd import Systemd
 
     return daemon.run(loaded, reload=load, variables=variables, systemd=Systemd(environ.take_systemd_variables()))
+
+
+def _launch(given: Sequence[str]) -> int:
+    from opsd.sprite import launch
+
+    return launch.run(launch_parser().parse_args(given))
 
 
 def _sim(given: Sequence[str]) -> int:

@@ -94,7 +94,7 @@ class Processes(Protocol):
         """Whether `pid` is a process that began no later than `begun_by` plus 2 s (a later one is another process)."""
 
     def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
-        """Every process of the run that `pid` leads: its group when `pgid` equals `pid`, else it and its descendants.
+        """Every process of the run that `pid` leads: it, its descendants, and its group when `pgid` equals `pid`.
 
         Empty where there is none, or nobody can say.
         """

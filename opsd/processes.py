@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from opsd.model.observation import ProcessSighting
 
@@ -17,6 +18,8 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _KERNEL_THREAD = 0x00200000
 _STAT_BYTES = 4096
+# Longer ones are cut: the program's own words come first.
+_COMMAND_LINE_BYTES = 64 * 1024
 
 
 def boot_id() -> str:
@@ -26,6 +29,20 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+class Member(NamedTuple):
+    """One process as /proc shows it; `state` is the kernel's letter, `started_ticks` what tells it from a later one."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    started_ticks: int
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.state in "Tt"
 
 
 class ProcFs:
@@ -58,38 +75,55 @@ class ProcFs:
         return ProcessSighting.STOPPED if state in "Tt" else ProcessSighting.ALIVE
 
     def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
-        """See the port. One walk over /proc; processes that end meanwhile are left out, and so are zombies."""
-        states: dict[int, str] = {}
-        parents: dict[int, int] = {}
-        groups: dict[int, int] = {}
+        """See the port. Processes that end meanwhile are left out."""
+        return [
+            ProcessSighting.STOPPED if member.is_stopped else ProcessSighting.ALIVE
+            for member in self.members(pid, pgid)
+        ]
+
+    def members(self, pid: int, pgid: int | None) -> list[Member]:
+        """The same processes, one by one and ordered by number; zombies are none. One walk over /proc.
+
+        A `pgid` that equals `pid` is believed only of a process that does lead its group: the runtime writes the pid
+        where it could not read the group. Descendants count also outside of the group, where `timeout` puts them.
+        """
+        if pid <= 0:
+            return []
         try:
             names = os.listdir(self._proc)
         except OSError:
-            return ()
+            return []
+        found: dict[int, Member] = {}
         for name in names:
             if name.isdigit():
                 try:
-                    each, fields = int(name), self._fields(int(name))
-                    states[each] = fields[0].decode("ascii")
-                    parents[each], groups[each] = int(fields[1]), int(fields[2])
+                    found[int(name)] = self._member(int(name))
                 except (OSError, ValueError, IndexError):
                     continue
-        if pgid == pid:
-            members = {each for each, group in groups.items() if group == pgid}
-        else:
-            members = {pid} if pid in states else set()
-            found = True
-            while found:
-                found = False
-                for each, parent in parents.items():
-                    if parent in members and each not in members:
-                        members.add(each)
-                        found = True
-        return [
-            ProcessSighting.STOPPED if states[each] in "Tt" else ProcessSighting.ALIVE
-            for each in sorted(members)
-            if states[each] not in "ZX"
-        ]
+        leads_group = pgid == pid and (pid not in found or found[pid].group == pid)
+        ours = {each.pid for each in found.values() if leads_group and each.group == pid} | {pid}
+        grown = True
+        while grown:
+            born = {each.pid for each in found.values() if each.parent in ours} - ours
+            ours |= born
+            grown = bool(born)
+        return [found[each] for each in sorted(ours) if each in found and found[each].state not in "ZX"]
+
+    def command_line(self, pid: int) -> str | None:
+        """The words of the process's command line with blanks between; None where it cannot be read."""
+        try:
+            with open(f"{self._proc}/{pid}/cmdline", "rb") as file:
+                return file.read(_COMMAND_LINE_BYTES).replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            return None
+
+    def is_member(self, member: Member) -> bool:
+        """Whether the process of that number is still the very same one, and no zombie."""
+        try:
+            now = self._member(member.pid)
+        except (OSError, ValueError, IndexError):
+            return False
+        return now.started_ticks == member.started_ticks and now.state not in "ZX"
 
     def _without_entry(self, pid: int) -> ProcessSighting:
         """No entry in /proc: gone, hidden from us, or never one of ours."""
@@ -109,6 +143,10 @@ class ProcFs:
         """(state, flags, start in clock ticks since boot) of `/proc/<pid>/stat`."""
         fields = self._fields(pid)
         return fields[0].decode("ascii"), int(fields[6]), int(fields[19])
+
+    def _member(self, pid: int) -> Member:
+        fields = self._fields(pid)
+        return Member(pid, fields[0].decode("ascii"), int(fields[1]), int(fields[2]), int(fields[19]))
 
     def _fields(self, pid: int) -> list[bytes]:
         """What follows the command's name in `/proc/<pid>/stat`: state, parent, group, ..."""

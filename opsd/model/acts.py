@@ -40,7 +40,7 @@ class RunCommand(msgspec.Struct, frozen=True):
 
 
 class SignalRun(msgspec.Struct, frozen=True):
-    """Stop or continue the run of process `pid`: its group when `pgid` equals `pid`, else it and its descendants.
+    """Stop or continue the run of process `pid`: it, its descendants, and its group when `pgid` equals `pid`.
 
     `begun_by` is when the process wrote its `active-run.json`: one that began later is another.
     """
