@@ -1,6 +1,7 @@
 """A checkout with the simulated command beside it, and ways to call it and to wait for what it does."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from opsd.sim.checkout import set_up
 from opsd.sim.part import Part
+from opsd.sim.player import KEEPER
 from opsd.sim.runtime import write_command
 
 QUICK = Part(speed=2000.0, gap_s=0.001, cancel_poll_s=0.02)
@@ -20,20 +22,28 @@ LOOP = "demo-loop"
 class Sandbox:
     """One checkout that plays `part`, under `root`."""
 
-    def __init__(self, root: Path, part: Part) -> None:
+    def __init__(self, root: Path, part: Part, *, loop_id: str = LOOP) -> None:
         self.command = write_command(str(root))
         self.repo = root / "repo"
-        self.loops = set_up(str(self.repo), LOOP, part)
+        self.loop_id = loop_id
+        self.loops = set_up(str(self.repo), loop_id, part)
 
     def call(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run one command to its end."""
         full = [self.command, words[0], "--repo", str(self.repo), *words[1:]]
         return subprocess.run(full, capture_output=True, text=True, timeout=20, check=False)
 
-    def start(self, *, own_group: bool = True) -> "subprocess.Popen[bytes]":
-        """Start `run` of the one loop in the background."""
-        full = [self.command, "run", "--repo", str(self.repo), "--loop", LOOP]
-        return subprocess.Popen(full, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=own_group)
+    def start(self, *, own_group: bool = True, loop_id: str | None = None) -> "subprocess.Popen[bytes]":
+        """Start `run` of the one loop, or of the one that is named, in the background."""
+        full = [self.command, "run", "--repo", str(self.repo), "--loop", loop_id or self.loop_id]
+        return subprocess.Popen(
+            full,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=own_group,
+            env={**os.environ, KEEPER: str(os.getpid())},
+        )
 
     def document(self, path: str) -> dict[str, Any] | None:
         """A JSON file below `.superloop`; None where it is missing or being written."""
@@ -44,9 +54,9 @@ class Sandbox:
         assert isinstance(document, dict)
         return document
 
-    def events(self, loop_id: str = LOOP) -> list[dict[str, Any]]:
+    def events(self, loop_id: str | None = None) -> list[dict[str, Any]]:
         """All whole lines of a loop's event log."""
-        file = self.repo / ".superloop/loops" / loop_id / "events.jsonl"
+        file = self.repo / ".superloop/loops" / (loop_id or self.loop_id) / "events.jsonl"
         text = file.read_text() if file.exists() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]
 
@@ -56,7 +66,7 @@ class Sandbox:
 
     def approval(self) -> dict[str, Any] | None:
         """The loop's `approval.json`."""
-        return self.document(f"loops/{LOOP}/approval.json")
+        return self.document(f"loops/{self.loop_id}/approval.json")
 
 
 def eventually(true: Callable[[], bool], what: str, within_s: float = 15.0) -> None:

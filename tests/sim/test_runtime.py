@@ -111,7 +111,7 @@ def test_a_stopped_run_does_not_hear_cancel_and_is_forced(
 
 
 def test_a_run_that_is_stopped_and_continued_goes_on(tmp_path: Path, started: list["subprocess.Popen[bytes]"]) -> None:
-    box = Sandbox(tmp_path, QUICK._replace(speed=200.0))
+    box = Sandbox(tmp_path, QUICK._replace(speed=500.0))
     started.append(box.start())
     eventually(lambda: len(box.names()) >= 3, "it is at work")
 
