@@ -1,12 +1,15 @@
-"""The command line: every command, its arguments and its help. What the commands do is `opsctl.commands`."""
+"""The command line: every command that reads and follows, and the whole. What they do is `opsctl.commands`.
+
+What changes something is in `opsctl.acting`, the pieces of every parser in `opsctl.parsing`.
+"""
 
 import argparse
 
+from opsctl.acting import add_acting
 from opsctl.discovery import SYSTEM_SOCKET
 from opsctl.exits import SAYS
 from opsctl.output import JSON, JSONL, NAME, TABLE, YAML
-
-_EVERY_FORM = (TABLE, JSON, JSONL, YAML, NAME)
+from opsctl.parsing import Help, Parser, add_general, command, count, seconds
 
 _EPILOG = f"""\
 the socket is the first of:
@@ -22,72 +25,31 @@ examples:
   opsctl status                              the fleet, what needs attention first
   opsctl status LOOP                         one loop, and what to do about it
   opsctl watch                               every change as it happens
+  opsctl approvals                           what waits for a human, and the command to type
+  opsctl cancel LOOP                         shows what would end, asks, and waits for the proof
   opsctl wait LOOP --for complete --timeout 2h && echo done
   opsctl status -o json | jq '.loops[] | select(.needsHuman) | .loopId'
 """
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Of a fixed width: argparse makes one for each argument, which would load a module to measure the screen."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says how to get help with every complaint."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]  # exit() does not return, as the base has it
-        self.exit(2, f"opsctl: {message}\ntry: {self.prog} --help\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="opsctl",
-        description="Ask opsd about the loop runs that it supervises.",
+        description="Ask opsd about the loop runs that it supervises, and to act on them.",
         epilog=_EPILOG,
-        formatter_class=_Help,
+        formatter_class=Help,
     )
-    _add_general(parser, default=None)
+    add_general(parser, default=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog="opsctl")
     _add_reading(commands)
     _add_following(commands)
-    _add_acting(commands)
+    add_acting(commands)
     _add_own(commands)
     return parser
 
 
-def _add_general(parser: argparse.ArgumentParser, default: object) -> None:
-    """Options that may stand before or behind the command."""
-    parser.add_argument("--socket", metavar="PATH", default=default, help="the daemon's socket")
-    parser.add_argument(
-        "--answer-within", metavar="SECONDS", type=_seconds, default=default, help="how long an answer may take (10)"
-    )
-
-
-def _command(
-    commands: "argparse._SubParsersAction[_Parser]",
-    name: str,
-    says: str,
-    examples: str,
-    forms: tuple[str, ...] = _EVERY_FORM,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=says,
-        description=says[0].upper() + says[1:] + ".",
-        epilog=f"examples:\n{examples}",
-        formatter_class=_Help,
-    )
-    _add_general(parser, argparse.SUPPRESS)
-    parser.add_argument("-o", "--output", choices=forms, default=forms[0], help="the form of the answer (%(default)s)")
-    if TABLE in forms:
-        parser.add_argument("--no-headers", action="store_true", help="only the rows of a table")
-    return parser
-
-
-def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    status = _command(
+def _add_reading(commands: "argparse._SubParsersAction[Parser]") -> None:
+    status = command(
         commands,
         "status",
         "show the fleet, or one loop in full",
@@ -95,7 +57,7 @@ def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     status.add_argument("loop", metavar="LOOP", nargs="?")
 
-    explain = _command(
+    explain = command(
         commands,
         "explain",
         "show from what the verdict on a loop follows, rule by rule",
@@ -104,7 +66,7 @@ def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     explain.add_argument("loop", metavar="LOOP")
 
-    events = _command(
+    events = command(
         commands,
         "events",
         "show a loop's own event log",
@@ -116,9 +78,9 @@ def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
     events.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
     events.add_argument("--since", metavar="WHEN", help="10m, 2h, 3d ago, or 2026-01-31T12:00:00Z")
     events.add_argument("--name", metavar="EVENT", action="append", default=[], help="only events of this name")
-    events.add_argument("-n", "--lines", metavar="N", type=_count, help="the newest N (20, unless --since is given)")
+    events.add_argument("-n", "--lines", metavar="N", type=count, help="the newest N (20, unless --since is given)")
 
-    logs = _command(
+    logs = command(
         commands,
         "logs",
         "show what a role wrote; the role that wrote last, unless one is named",
@@ -129,12 +91,12 @@ def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
     logs.add_argument("role", metavar="ROLE", nargs="?")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
     logs.add_argument("--iteration", metavar="N", type=int, help="of this iteration; by default the newest")
-    logs.add_argument("-n", "--lines", metavar="N", type=_count, default=50, help="the newest N lines (50)")
+    logs.add_argument("-n", "--lines", metavar="N", type=count, default=50, help="the newest N lines (50)")
 
-    runs = _command(commands, "runs", "list a loop's runs and how each ended", "  opsctl runs docs-17")
+    runs = command(commands, "runs", "list a loop's runs and how each ended", "  opsctl runs docs-17")
     runs.add_argument("loop", metavar="LOOP")
 
-    verify = _command(
+    verify = command(
         commands,
         "verify",
         "recompute verdicts from the files; exit 1 where memory or disk differ",
@@ -143,8 +105,8 @@ def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
     verify.add_argument("loop", metavar="LOOP", nargs="?")
 
 
-def _add_following(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    escalations = _command(
+def _add_following(commands: "argparse._SubParsersAction[Parser]") -> None:
+    escalations = command(
         commands,
         "escalations",
         "list what somebody had to hear of, and its end",
@@ -152,9 +114,9 @@ def _add_following(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     escalations.add_argument("loop", metavar="LOOP", nargs="?")
     escalations.add_argument("-f", "--follow", action="store_true", help="go on with what comes from now on")
-    escalations.add_argument("-n", "--lines", metavar="N", type=_count, default=50, help="the newest N (50)")
+    escalations.add_argument("-n", "--lines", metavar="N", type=count, default=50, help="the newest N (50)")
 
-    watch = _command(
+    watch = command(
         commands,
         "watch",
         "show the fleet, then every change until Ctrl-C; a restart of opsd loses and repeats nothing",
@@ -163,7 +125,7 @@ def _add_following(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     watch.add_argument("loops", metavar="LOOP", nargs="*")
 
-    wait = _command(
+    wait = command(
         commands,
         "wait",
         "wait until loops are in a state, phase or health, or have a finding; exit 7 when the time is up",
@@ -185,24 +147,12 @@ def _add_following(commands: "argparse._SubParsersAction[_Parser]") -> None:
     some.add_argument("--all", dest="needs_all", action="store_true", default=True, help="all of the loops (default)")
     some.add_argument("--any", dest="needs_all", action="store_false", help="one of the loops")
     wait.add_argument(
-        "--timeout", metavar="TIME", type=_seconds, default=300.0, help="for all together: 90, 10m, 2h (5m)"
+        "--timeout", metavar="TIME", type=seconds, default=300.0, help="for all together: 90, 10m, 2h (5m)"
     )
 
 
-def _add_acting(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    reconcile = _command(
-        commands,
-        "reconcile",
-        "look at a loop now, rather than at its next change",
-        "  opsctl reconcile docs-17\n  opsctl reconcile docs-17 --from-start",
-        (TABLE, JSON, YAML),
-    )
-    reconcile.add_argument("loop", metavar="LOOP")
-    reconcile.add_argument("--from-start", action="store_true", help="read its event log again from line 1")
-
-
-def _add_own(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    _command(commands, "version", "show the client's and the daemon's version", "  opsctl version\n  opsctl --version")
+def _add_own(commands: "argparse._SubParsersAction[Parser]") -> None:
+    command(commands, "version", "show the client's and the daemon's version", "  opsctl version\n  opsctl --version")
 
     completion = commands.add_parser(
         "completion",
@@ -210,27 +160,6 @@ def _add_own(commands: "argparse._SubParsersAction[_Parser]") -> None:
         description="Write a completion script; loop names are completed with the live ones.",
         epilog="examples:\n  opsctl completion bash > ~/.local/share/bash-completion/completions/opsctl\n"
         "  opsctl completion zsh > ~/.zfunc/_opsctl",
-        formatter_class=_Help,
+        formatter_class=Help,
     )
     completion.add_argument("shell", choices=("bash", "zsh"))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is no count from 1 to 10000")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    """`90`, `1.5`, `90s`, `10m`, `2h`, `1d`."""
-    number, factor = (text[:-1], _FACTORS[text[-1]]) if text[-1:] in _FACTORS else (text, 1)
-    try:
-        seconds = float(number) * factor
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e7:
-        raise argparse.ArgumentTypeError(f"'{text}' is no time such as 90, 10m, 2h")
-    return seconds
-
-
-_FACTORS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -78,6 +78,28 @@ def _ask(args: argparse.Namespace, client: Client, out: Output) -> Exit:
 
             words = tuple(args.words)
             return wait.run(client, out, tuple(args.loops), words, needs_all=args.needs_all, limit_s=args.timeout)
+        case "cancel" | "approve" | "reject" | "start" | "pause" | "resume":
+            from opsctl.commands import act
+
+            return act.run(client, out, args)
+        case "intents":
+            from opsctl.commands import intents
+
+            return intents.run(client, out, args.loop, follow=args.follow, open_only=args.open, count=args.lines)
+        case "intent":
+            from opsctl.commands import intent
+
+            if args.verb == "show":
+                return intent.show(client, out, args.id)
+            return intent.ack(client, out, args.id, reason=args.reason, by=args.by)
+        case "approvals":
+            from opsctl.commands import approvals
+
+            return approvals.run(client, out)
+        case "mode":
+            from opsctl.commands import mode
+
+            return mode.run(client, out, args.mode, args.loop, reason=args.reason, for_s=args.for_s, by=args.by)
         case "reconcile":
             from opsctl.commands import reconcile
 

@@ -1,7 +1,7 @@
 """Following the fleet across interruptions: every change once, whether the line broke or the daemon was restarted.
 
 Within one start of the daemon the position in its feed is enough. A new start begins with a full picture: what it shows
-is compared with what was seen last, loops that are gone are told as removed, and escalations are looked up by id.
+is compared with what was seen last, loops that are gone are told as removed, escalations and intents are looked up.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,14 @@ from opsctl.clock import monotonic_s, pause
 from opsctl.errors import LostError, OpsctlError, RefusedError, UnreachedError
 from opsctl.exits import Exit
 from opsd.model.health import Ages
-from opsd.protocol import EscalationPage, FeedItem, LoopSummary
+from opsd.model.intent import Intent
+from opsd.protocol import EscalationPage, FeedItem, IntentPage, LoopSummary
 
 Note = Callable[[str], None]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 _ESCALATIONS_LOOKED_BACK = 1_000
+_INTENTS_LOOKED_BACK = 200
 
 _items = msgspec.json.Decoder(FeedItem)
 
@@ -36,6 +38,13 @@ class News(NamedTuple):
     raw: bytes
     item: FeedItem
     before: LoopSummary | None = None
+
+
+class IntentsToo(NamedTuple):
+    """That steps of intents are told as well. `history` is how many earlier intents come first, as they stand."""
+
+    history: int = 0
+    open_only: bool = False
 
 
 def pauses() -> Iterator[float]:
@@ -68,6 +77,7 @@ class Following:
         *,
         deadline_s: float | None = None,
         history: int = 0,
+        intents: IntentsToo | None = None,
     ) -> None:
         self._client = client
         self._loops = loops
@@ -80,6 +90,9 @@ class Following:
         self._shown: set[str] | None = None
         """Loops that the picture under way has shown; None while no picture is."""
         self._escalations: set[str] = set()
+        self._wanted = intents
+        self._intents: dict[str, Intent] = {}
+        """How each was told last."""
 
     def __iter__(self) -> Iterator[News]:
         # What was escalated before we came is history, and must be known as such if the daemon is restarted.
@@ -87,6 +100,8 @@ class Following:
         rows = [row for row in self._escalation_rows(page) if self._is_new(row)]
         for row in rows[-self._history :] if self._history else []:
             yield self._told(FeedItem("escalation", "", 0, page.at, escalation=row))
+        if self._wanted is not None:
+            yield from self._earlier_intents(self._wanted)
         waits, interrupted, reached = pauses(), False, False
         while not self._is_over():
             try:
@@ -131,6 +146,9 @@ class Following:
         elif item.escalation is not msgspec.UNSET:
             if self._is_new(item.escalation):
                 yield News(raw, item)
+        elif item.intent is not None:
+            if self._is_step(item.intent):
+                yield News(raw, item)
         elif item.kind == "live":
             yield from self._completed(item)
             yield News(raw, item)
@@ -152,6 +170,7 @@ class Following:
         if self._shown is None:
             return
         rows = list(self._escalation_rows(self._escalation_page()))
+        intents = () if self._wanted is None else self._intent_page().intents
         gone = sorted(self._known.keys() - self._shown)
         self._shown = None
         for loop_id in gone:
@@ -160,6 +179,9 @@ class Following:
         for row in rows:
             if self._is_new(row):
                 yield self._told(replace(live, kind="escalation", escalation=row))
+        for intent in intents:
+            if self._is_step(intent):
+                yield self._told(replace(live, kind="intent", intent=intent))
 
     def _told(self, item: FeedItem) -> News:
         return News(msgspec.json.encode(item), item)
@@ -170,6 +192,35 @@ class Following:
             return False
         self._escalations.add(identity)
         return True
+
+    def _earlier_intents(self, wanted: IntentsToo) -> Iterator[News]:
+        page = self._intent_page()
+        for intent in page.intents:
+            self._is_step(intent)
+        if wanted.history:
+            page = self._intent_page(tail=wanted.history, open=str(wanted.open_only).lower())
+        for intent in page.intents[-wanted.history :] if wanted.history else ():
+            self._is_step(intent)
+            yield self._told(FeedItem("intent", "", 0, page.at, intent=intent))
+
+    def _is_step(self, intent: Intent) -> bool:
+        """Whether this is further than what was told of it; the log may be behind the feed, or the other way."""
+        if self._wanted is None or (self._loops and intent.loop_id not in self._loops):
+            return False
+        before = self._intents.get(intent.id)
+        if before is not None and (before == intent or before.updated_at > intent.updated_at):
+            return False
+        self._intents[intent.id] = intent
+        return True
+
+    def _intent_page(self, **query: object) -> IntentPage:
+        """The newest, of the one loop that is followed or of all."""
+        loop = self._loops[0] if len(self._loops) == 1 else None
+        limit_s = max(0.05, self._bounded(self._client.limit_s))
+        where = target("/v1/intents", loop=loop, **({"tail": _INTENTS_LOOKED_BACK} | query))
+        page = msgspec.json.decode(self._client.get(where, limit_s=limit_s), type=IntentPage)
+        wanted = tuple(each for each in page.intents if not self._loops or each.loop_id in self._loops)
+        return replace(page, intents=wanted)
 
     def _escalation_page(self) -> EscalationPage:
         limit_s = max(0.05, self._bounded(self._client.limit_s))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from opsctl.defuse import defuse
+from opsctl.defuse import defuse, defuse_lines
 from opsctl.environ import wants_plain
 
 TABLE, JSON, JSONL, YAML, NAME = "table", "json", "jsonl", "yaml", "name"
@@ -17,6 +17,11 @@ class Look(NamedTuple):
     width: int | None = None
     paint: bool = False
     headers: bool = True
+
+
+def somebody_answers() -> bool:
+    """Whether there is a terminal on which one can be asked, and answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class Output:
@@ -39,7 +44,18 @@ class Output:
         sys.stdout.buffer.flush()
 
     def note(self, text: str) -> None:
-        print(f"opsctl: {text}", file=sys.stderr, flush=True)
+        print(f"opsctl: {defuse_lines(text)}", file=sys.stderr, flush=True)
+
+    def aside(self, text: str) -> None:
+        """What is shown to a person beside the data, as it stands: on stderr."""
+        sys.stderr.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stderr.flush()
+
+    def ask(self, question: str) -> bool:
+        """Whether somebody at the terminal says yes; an empty line, the end of the input and anything else are a no."""
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def show(self, body: bytes, table: Callable[[bytes, Look], str], *, rows: str | None, name: str | None) -> None:
         """An answer of the API. `rows` is the member that holds its rows, `name` what a row is called by."""
@@ -60,5 +76,5 @@ class Output:
             for row in [whole] if rows is None else whole[rows]:
                 if self.form == JSONL:
                     self.text(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
-                elif name is not None:
+                elif name is not None and row.get(name) is not None:
                     self.text(defuse(str(row[name])))

@@ -4,7 +4,7 @@ Laid out here rather than by argparse, whose own help differs with the terminal'
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
 from docs.generate.markdown import code, page, table
 from opsctl.arguments import build_parser
@@ -30,7 +30,7 @@ read its settings again.
 def render() -> str:
     return page(
         "Commands",
-        "`opsd/__main__.py`, `opsd/exits.py`, `opsctl/arguments.py` and `opsctl/exits.py`",
+        "`opsd/__main__.py`, `opsd/exits.py`, `opsctl/arguments.py`, `opsctl/acting.py` and `opsctl/exits.py`",
         "## opsd",
         _OPSD,
         table(("command", "what it does"), _overview(opsd_parser())),
@@ -63,11 +63,12 @@ def _overview(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
                 yield code(f"{parser.prog} {choice.dest}"), choice.help or ""
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
+def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Every command; where one has commands of its own, those in its place."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            return action.choices.values()
-    return ()
+            return [one for below in action.choices.values() for one in _commands(below) or (below,)]
+    return []
 
 
 def _command(parser: argparse.ArgumentParser, known: Set[str]) -> Iterator[str]:

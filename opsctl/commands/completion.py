@@ -1,4 +1,4 @@
-"""`opsctl completion bash|zsh`: a script for the shell; loop names are asked of the daemon while one types."""
+"""`opsctl completion bash|zsh`: a script for the shell; names are asked of the daemon while one types."""
 
 import argparse
 
@@ -8,39 +8,44 @@ from opsctl.exits import Exit
 from opsctl.output import Output
 
 # A daemon that does not answer at once must not hold up the keyboard.
-_ASK = "opsctl --answer-within 0.5 status -o name 2>/dev/null"
+_ASKED = "opsctl --answer-within 0.5 {} -o name 2>/dev/null"
+_LISTED = {"loops": "status", "intents": "intents -n 200"}
 # Names come from folders that runs make. The shell must not expand one, so only plain ones are offered, one by one;
 # bash's `compgen -W` would carry out a `$(...)` in them.
-_BASH = f"""
-_opsctl_loops() {{
-  local loop
-  {_ASK} | while IFS= read -r loop; do
-    [[ $loop == "$1"* && $loop =~ ^[A-Za-z0-9_@+=,:~%.-]+$ ]] && printf '%s\\n' "$loop"
+_BASH = """
+_opsctl_{what}() {{
+  local name
+  {ask} | while IFS= read -r name; do
+    [[ $name == "$1"* && $name =~ ^[A-Za-z0-9_@+=,:~%.-]+$ ]] && printf '%s\\n' "$name"
   done
 }}
 """
-_ZSH = f"""
-_opsctl_loops() {{
-  local -a loops
-  loops=("${{(@f)$({_ASK})}}")
-  compadd -a loops
+_ZSH = """
+_opsctl_{what}() {{
+  local -a names
+  names=("${{(@f)$({ask})}}")
+  compadd -a names
 }}
 """
-_PREAMBLES = {"bash": _BASH, "zsh": _ZSH}
-_LOOPS = {"bash": "_opsctl_loops", "zsh": "_opsctl_loops"}
+_FUNCTIONS = {"bash": _BASH, "zsh": _ZSH}
+_OFFERED = {"LOOP": "_opsctl_loops", "ID": "_opsctl_intents"}
 
 
 def run(parser: argparse.ArgumentParser, out: Output, shell: str) -> Exit:
     _mark(parser)
-    out.text(shtab.complete(parser, shell, preamble=_PREAMBLES[shell]))
+    preamble = "".join(
+        _FUNCTIONS[shell].format(what=what, ask=_ASKED.format(listing)) for what, listing in _LISTED.items()
+    )
+    out.text(shtab.complete(parser, shell, preamble=preamble))
     return Exit.OK
 
 
 def _mark(parser: argparse.ArgumentParser) -> None:
-    """Every argument that is a loop's name is completed with the live ones."""
+    """Every argument that is a name of a loop or an intent is completed with those that there are."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for below in action.choices.values():
                 _mark(below)
-        elif action.metavar == "LOOP":
-            action.complete = _LOOPS  # type: ignore[attr-defined]  # this is how shtab is told
+        elif action.metavar in _OFFERED:
+            function = _OFFERED[str(action.metavar)]
+            action.complete = dict.fromkeys(_FUNCTIONS, function)  # type: ignore[attr-defined]  # so shtab is told

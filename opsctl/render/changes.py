@@ -7,6 +7,7 @@ from msgspec import UNSET
 from opsctl.output import Look
 from opsctl.render.fleet import progress
 from opsctl.render.history import escalation_line
+from opsctl.render.intents import intent_line
 from opsctl.render.table import painted
 from opsctl.render.words import STYLE_OF_HEALTH, moment, reasons, since, state
 from opsd.protocol import FeedItem, LoopSummary
@@ -21,7 +22,7 @@ def change_line(item: FeedItem, before: LoopSummary | None, look: Look) -> str |
         return f"{moment(item.at)}  {painted(item.removed, 'strong', look)}  is no longer in the fleet"
     if item.escalation is not UNSET:
         return escalation_line(item.escalation, look)
-    return None
+    return intent_line(item.intent, look) if item.intent is not None else None
 
 
 def _told(loop: LoopSummary, before: LoopSummary | None, item: FeedItem, look: Look) -> str:
@@ -38,9 +39,15 @@ def _told(loop: LoopSummary, before: LoopSummary | None, item: FeedItem, look: L
         parts.append(painted(where, "", look))
     if before is not None and before.last_event_at != loop.last_event_at and loop.last_event_name:
         parts.append(painted(loop.last_event_name, "dim", look))
+    if _observing(loop) != (before is not None and _observing(before)):
+        parts.append(painted("observe mode" if _observing(loop) else "normal mode", "warn", look))
     if before is not None and loop.needs_human and not before.needs_human:
         parts.append(painted(f"(next: opsctl status {shlex.quote(loop.loop_id)})", "dim", look))
     return "  ".join(part for part in parts if part)
+
+
+def _observing(loop: LoopSummary) -> bool:
+    return loop.control is not None and loop.control.observing
 
 
 def _step(loop: LoopSummary) -> tuple[str, int, str | None]:

@@ -5,6 +5,7 @@ from collections import Counter
 import msgspec
 
 from opsctl.output import Look
+from opsctl.render.control import mode_words, why
 from opsctl.render.table import Cell, painted, table
 from opsctl.render.words import (
     STYLE_OF_HEALTH,
@@ -13,7 +14,6 @@ from opsctl.render.words import (
     moment,
     moment_in,
     next_step,
-    reasons,
     since,
     state,
 )
@@ -59,7 +59,7 @@ def _row(summary: LoopSummary, status: FleetStatus) -> tuple[Cell | str, ...]:
         Cell(summary.loop_id, "strong"),
         state(summary),
         _health(summary),
-        reasons(summary),
+        why(summary),
         progress(summary.progress, since(summary.progress.role_since, status.at)),
         since(summary.progress.phase_since, status.at),
         f"{summary.last_event_name} {since(last, status.at)} ago" if summary.last_event_name else "-",
@@ -96,6 +96,8 @@ def _head(status: FleetStatus, look: Look) -> list[str]:
     up = duration((status.at - daemon.started_at).total_seconds())
     loops = f"{len(status.loops)} loop{'' if len(status.loops) == 1 else 's'}"
     lines = [f"{loops}: {', '.join(said) or 'nothing to watch'}; opsd {daemon.version} up {up}, at {moment(status.at)}"]
+    if daemon.mode is not None:
+        lines.append(painted(f"opsd: {mode_words(daemon.mode)}: no intent is carried out", "warn", look))
     for finding in daemon.findings:
         lines.append(painted(f"opsd: {finding.severity.value} {finding.code}: {finding.evidence}", "warn", look))
         step = next_step(finding.code, None)

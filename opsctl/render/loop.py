@@ -5,6 +5,8 @@ import shlex
 import msgspec
 
 from opsctl.output import Look
+from opsctl.render.approvals import approval_facts
+from opsctl.render.control import control_section, why
 from opsctl.render.fleet import progress
 from opsctl.render.table import Cell, painted, table
 from opsctl.render.words import (
@@ -13,12 +15,11 @@ from opsctl.render.words import (
     duration,
     finding_lines,
     moment,
-    reasons,
     since,
     state,
 )
 from opsd.model.health import Finding
-from opsd.protocol import LoopStatus, LoopSummary, PendingApproval, ReconcileReply
+from opsd.protocol import LoopStatus, LoopSummary, ReconcileReply
 
 
 def render(body: bytes, look: Look) -> str:
@@ -37,7 +38,9 @@ def loop(status: LoopStatus, look: Look) -> str:
     if status.summary.findings:
         sections.append("\n".join(["Findings", *_findings(status, look)]))
     if status.approval is not None:
-        sections.append("\n".join(["Waiting for approval", *_approval(status.approval, look)]))
+        sections.append("\n".join(["Waiting for approval", *_approval(status, look)]))
+    if status.summary.control is not None:
+        sections.append("\n".join(["Control", *control_section(status.summary.control, status.at, look)]))
     if status.open_escalations:
         sections.append("\n".join(["Open escalations", _escalations(status, look)]))
     sections.append(painted(f"more: opsctl explain {shlex.quote(status.summary.loop_id)}", "dim", look))
@@ -52,7 +55,7 @@ def _facts(status: LoopStatus, look: Look) -> str:
             painted(summary.loop_id, "strong", look),
             painted(state(summary), "", look),
             painted(health.value, STYLE_OF_HEALTH[health], look),
-            painted(reasons(summary), "", look),
+            painted(why(summary), "", look),
         ]
     )
     gates = ", ".join(f"{gate} {result}" for gate, result in (status.gates or {}).items())
@@ -103,15 +106,12 @@ def _title(finding: Finding, status: LoopStatus, look: Look) -> str:
     return f"  {severity}  {painted(finding.code, 'strong', look)}  {onset}".rstrip()
 
 
-def _approval(approval: PendingApproval, look: Look) -> list[str]:
-    matched = {True: "given", False: "not given", None: "unknown"}[approval.promise_matched]
-    gates = ", ".join(f"{gate} {result}" for gate, result in (approval.gates or {}).items()) or "none"
-    iteration = "-" if approval.iteration is None else str(approval.iteration)
-    said = [
-        f"run {approval.run_id or 'unknown'}, iteration {iteration}",
-        f"asked at {approval.requested_at or 'an unknown time'}; promise {matched}; gates: {gates}",
-    ]
-    return [f"  {painted(line, '', look)}" for line in said]
+def _approval(status: LoopStatus, look: Look) -> list[str]:
+    assert status.approval is not None
+    facts = approval_facts(status.approval, status.summary.repo_path, status.at)
+    name = shlex.quote(status.summary.loop_id)
+    step = f"             next: opsctl approve {name}, or opsctl reject {name}"
+    return [*(f"  {name:<10} {painted(text, '', look)}" for name, text in facts if text), painted(step, "", look)]
 
 
 def _escalations(status: LoopStatus, look: Look) -> str:

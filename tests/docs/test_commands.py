@@ -12,6 +12,7 @@ from opsctl.words import checked
 from opsd.__main__ import build_parser as opsd_parser
 from opsd.__main__ import run_parser, sim_parser
 from opsd.model.reasons import REASONS
+from opsd.model.refusals import REFUSALS
 from tests.docs.prose import ALL_PAGES, code_spans, name_of, quoted_commands, text_of
 
 PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {
@@ -57,6 +58,9 @@ def told_commands() -> dict[str, str]:
     for entry in REASONS.values():
         for span in code_spans(entry.next_step):
             told.setdefault(span, f"next step of {entry.code}")
+    for refusal in REFUSALS.values():
+        for span in code_spans(refusal.next_step):
+            told.setdefault(span, f"next step of {refusal.code}")
     return {line: where for line, where in told.items() if any(commands_in(line))}
 
 

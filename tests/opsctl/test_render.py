@@ -22,6 +22,7 @@ from opsd.core.explain import explain, last_ingest
 from opsd.model.escalation import Category, OpenEscalation
 from opsd.model.health import Severity
 from opsd.model.ids import EscalationId
+from opsd.model.intent import IntentKind, IntentStatus, OpenIntent, PauseNote
 from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.thresholds import Thresholds
 from opsd.protocol import (
@@ -32,6 +33,7 @@ from opsd.protocol import (
     EventPage,
     FeedItem,
     FleetStatus,
+    LoopControl,
     LoopSummary,
     PendingApproval,
     RunHistory,
@@ -55,6 +57,26 @@ CRASHED = a_supervised_run(
         a_finding("runtime_process_missing", Severity.CRITICAL, since=NOW - timedelta(minutes=2), line=7),
         a_finding("tests_failing", Severity.INFO),
     ),
+)
+
+
+PENDING = PendingApproval(
+    "run-1",
+    3,
+    "2026-01-01T11:59:00Z",
+    True,
+    {"tests": "ok", "lint": "failed"},
+    promise="All of it works.",
+    candidate="0123456789abcdef" * 4,
+    since=NOW - timedelta(minutes=1),
+    files={"summary": ".superloop/loops/api 03/summary.md"},
+)
+A_LOT = LoopControl(
+    in_flight=OpenIntent("intent-7", IntentKind.CANCEL, IntentStatus.EXECUTING, "ana", NOW - timedelta(seconds=4)),
+    ambiguous=(OpenIntent("intent-5", IntentKind.APPROVE, IntentStatus.AMBIGUOUS, "ben", NOW - timedelta(hours=3)),),
+    pause=PauseNote("intent-6", "ana", NOW - timedelta(minutes=1), "the disk is exchanged", NOW + timedelta(hours=2)),
+    observing=True,
+    observe_until=NOW + timedelta(hours=1),
 )
 
 
@@ -129,7 +151,8 @@ def test_one_loop_in_full() -> None:
     status = replace(
         view.status(CRASHED, NOW),
         open_escalations=(opened,),
-        approval=PendingApproval("run-1", 3, "2026-01-01T11:59:00Z", True, {"tests": "ok", "lint": "failed"}),
+        summary=replace(view.summary(CRASHED, NOW), control=A_LOT),
+        approval=PENDING,
         gates={"tests": "failed"},
         stuck_streak=1,
         stuck_threshold=3,
