@@ -44,6 +44,7 @@ class Draft:
         "_run",
         "approval_requested",
         "count",
+        "decided",
         "ends",
         "gates",
         "is_halted",
@@ -57,6 +58,7 @@ class Draft:
         "run_id",
         "runs_begun",
         "step",
+        "taken_up",
         "tests_failed_streak",
     )
 
@@ -71,6 +73,8 @@ class Draft:
         self.runs_begun = before.runs_begun
         self.limit = before.limit
         self.approval_requested = before.approval_requested
+        self.decided = before.decided
+        self.taken_up = before.taken_up
         self.recovery = before.recovery
         self.is_halted = before.limit is not None or (run is not None and run.ending is not None)
         self.ends: list[RunFacts] = []
@@ -185,5 +189,7 @@ class Draft:
             runs_begun=self.runs_begun,
             limit=self.limit,
             approval_requested=self.approval_requested,
+            decided=self.decided,
+            taken_up=self.taken_up,
             recovery=self.recovery,
         )

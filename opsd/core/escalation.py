@@ -31,6 +31,7 @@ CATEGORY_OF: Mapping[str, Category] = {
     "lifecycle_gate_failed": Category.RUN_STOPPED,
     "run_stopped": Category.RUN_STOPPED,
     "run_rate_limited": Category.RUN_RATE_LIMITED,
+    "pause_expired": Category.PAUSE_EXPIRED,
 }
 """The findings that escalate by themselves. What the contract's health knows escalates as a change of health."""
 
@@ -107,7 +108,7 @@ def _about(run: Run, finding: Finding, category: Category) -> str:
         case Category.DIVERGENCE:
             flags = run.projection.divergence if run.projection is not None else None
             return ",".join(name for name in flags.__struct_fields__ if getattr(flags, name)) if flags else ""
-        case Category.ORDERING_DRIFT | Category.APPROVAL_PENDING | Category.RECOVERY_WAITING:
+        case Category.ORDERING_DRIFT | Category.APPROVAL_PENDING | Category.RECOVERY_WAITING | Category.PAUSE_EXPIRED:
             return finding.onset
         case _:
             return run_id_of(run)

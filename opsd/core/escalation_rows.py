@@ -34,6 +34,7 @@ _SEVERITY: Mapping[Category, AlertSeverity] = {
     Category.RUN_STUCK: AlertSeverity.WARNING,
     Category.RUN_STOPPED: AlertSeverity.WARNING,
     Category.RUN_RATE_LIMITED: AlertSeverity.WARNING,
+    Category.PAUSE_EXPIRED: AlertSeverity.WARNING,
 }
 
 

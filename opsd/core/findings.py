@@ -5,13 +5,13 @@ The rules themselves are in `opsd.core.rules`, grouped by subject; what the cont
 
 from datetime import datetime
 
-from opsd.core.rules import course, late, reaching
+from opsd.core.rules import asked, course, late, reaching
 from opsd.core.rules.look import look_at
 from opsd.model.health import Finding, Severity
 from opsd.model.run import Ingest, Run
 from opsd.model.thresholds import Thresholds
 
-RULES = (*reaching.RULES, *late.RULES, *course.RULES)
+RULES = (*reaching.RULES, *late.RULES, *course.RULES, *asked.RULES)
 """Every rule. No two of them find the same code."""
 
 _ASK = tuple(rule.find for rule in RULES)

@@ -148,11 +148,17 @@ def _approval_found_pending(draft: Draft, event: EventLine, line: int) -> None:
     draft.end(event, line, Ending.AWAITING_APPROVAL)
 
 
+def _approval_decided(draft: Draft, event: EventLine, line: int) -> None:
+    draft.decided = mark(event, line)
+
+
 def _approval_taken_up(draft: Draft, event: EventLine, line: int) -> None:
+    draft.taken_up = mark(event, line)
     draft.take_up(event.run_id)
 
 
 def _rejection_taken_up(draft: Draft, event: EventLine, line: int) -> None:
+    draft.taken_up = mark(event, line)
     draft.approval_requested = None
 
 
@@ -184,6 +190,7 @@ _TAKE: Mapping[str, Callable[[Draft, EventLine, int], None]] = {
     "usage_limit_blocked": _usage_blocked,
     "approval_requested": _approval_asked,
     "approval_wait": _approval_found_pending,
+    "approval_decision": _approval_decided,
     "approval_consumed": _approval_taken_up,
     "approval_rejected": _rejection_taken_up,
     "recovery_blocked": _recovery_waits,

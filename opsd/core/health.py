@@ -112,7 +112,7 @@ def _known(look: Look, finding: Finding) -> HealthReason | None:
         case "divergence_detected":
             return HealthReason(code, severity, "divergence.any", "true", "false")
         case "control_ambiguous" | "control_failed_command":
-            return HealthReason(code, severity, "control.status", look.run.control.last_status or "", "confirmed")
+            return HealthReason(code, severity, "control.status", code.removeprefix("control_"), "confirmed")
         case "ingest_stale":
             pair = limits.degraded_ingest_lag_seconds, limits.critical_ingest_lag_seconds
             return _lag(look, finding, "ingestLagSeconds", silence(look), *pair)

@@ -34,6 +34,7 @@ class Category(StrEnum):
     RUN_STUCK = "run_stuck"
     RUN_STOPPED = "run_stopped"
     RUN_RATE_LIMITED = "run_rate_limited"
+    PAUSE_EXPIRED = "pause_expired"
 
 
 class AlertSeverity(StrEnum):

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from opsd.core.intents.identity import candidate_digest
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifact, Artifacts
 from opsd.model.runtime import (
@@ -62,7 +63,7 @@ class LoopFiles:
         self._checkout = checkout
         self._loop_id = loop_id
         self.summary = SmallFile(f"{folder}/run-summary.json", read_summary, size_bytes_max=SUMMARY_BYTES_MAX)
-        self.approval = SmallFile(f"{folder}/approval.json", lambda data: decode_object(data, Approval))
+        self.approval = SmallFile(f"{folder}/approval.json", read_approval)
         self.heartbeat = SmallFile(f"{folder}/heartbeat.v1.json", read_heartbeat)
         self.rate_limit = SmallFile(f"{folder}/rate-limit.json", lambda data: decode_object(data, RateLimit))
         self.recovery = SmallFile(f"{folder}/escalation.json", lambda data: decode_object(data, RecoveryRequest))
@@ -105,6 +106,12 @@ def read_summary(data: bytes) -> RunSummary:
     document = decode_object(data, _Summary)
     latest = decode_object(document.entries[-1], SummaryEntry) if document.entries else None
     return RunSummary(document.updated_at, latest, len(document.entries))
+
+
+def read_approval(data: bytes) -> Approval:
+    # The digest is made from the object as it stands: it covers members that are not read here.
+    approval = decode_object(data, Approval)
+    return replace(approval, digest=candidate_digest(msgspec.json.decode(data)))
 
 
 def read_heartbeat(data: bytes) -> Heartbeat:

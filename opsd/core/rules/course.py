@@ -1,6 +1,6 @@
 """How does the run go, how did it end, and does it wait for somebody? Findings about the run itself.
 
-Lateness is judged in `late`, trouble on the way to the run in `reaching`.
+Lateness is judged in `late`, trouble on the way to the run in `reaching`, what people asked of it in `asked`.
 """
 
 from collections.abc import Mapping
@@ -151,16 +151,6 @@ def diverged(look: Look) -> Answer:
     return Finding("divergence_detected", Severity.DEGRADED, None, " ".join(said), " ".join(onset))
 
 
-def control_open(look: Look) -> Answer:
-    """Rules 2 and 3: how the last settled control request went."""
-    status = look.run.control.last_status
-    if status == "ambiguous":
-        return Finding("control_ambiguous", Severity.DEGRADED, None, "Its outcome could not be confirmed.", status)
-    if status == "failed_command":
-        return Finding("control_failed_command", Severity.DEGRADED, None, "Its command failed.", status)
-    return "The last control request, if any, ended well."
-
-
 _GAVE_UP = frozenset({Ending.MAX_ITERATIONS, Ending.STUCK, Ending.NO_PROGRESS})
 
 
@@ -203,7 +193,6 @@ def state_contested(look: Look) -> Answer:
 
 RULES = (
     Rule(("divergence_detected",), diverged),
-    Rule(("control_ambiguous", "control_failed_command"), control_open),
     Rule(tuple({**dict.fromkeys(_BY_PHASE.values()), **dict.fromkeys(_BY_ENDING.values())}), outcome),
     Rule(("approval_pending",), approval_pending),
     Rule(("decision_not_taken_up",), decision_not_taken_up),
