@@ -22,7 +22,7 @@ from opsd.ports import Clock, Offload
 
 
 def build_app(
-    fleet: Fleet, queries: Queries, access: Access, *, desk: Desk | None = None, offload: Offload, clock: Clock
+    fleet: Fleet, queries: Queries, access: Access, *, desk: Desk, offload: Offload, clock: Clock
 ) -> Starlette:
     """The application over `fleet`. `app.state.stopping` is an event that the server sets when it begins to stop."""
     services = Services(fleet, desk, queries, access, offload, clock, anyio.Event())

@@ -31,7 +31,7 @@ class Services(msgspec.Struct, frozen=True):
     """What handlers work with. `stopping` is set when the server begins to stop: held-back answers go out then."""
 
     fleet: Fleet
-    desk: Desk | None
+    desk: Desk
     queries: Queries
     access: Access
     offload: Offload

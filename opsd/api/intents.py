@@ -15,7 +15,6 @@ from opsd.api.endpoint import Call, Services
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.handlers import chosen_runs, from_files, known_run
 from opsd.api.peer import Peer, user_name
-from opsd.api.seams import Desk
 from opsd.app import inbox
 from opsd.app.desk import CannotRecord, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
 from opsd.core.intents.advice import next_step
@@ -44,7 +43,7 @@ async def submit(services: Services, call: Call[NoQuery, IntentRequest]) -> Resp
     actor = await _actor(services, call.peer)
     request = replace(call.body, by=call.body.by or actor.user)
     with _refusals_told():
-        submitted = await _desk(services).submit(loop_id, request, actor)
+        submitted = await services.desk.submit(loop_id, request, actor)
     intent = submitted.intent
     if request.dry_run:
         reply = IntentReply(services.clock.now(), intent, would=submitted.would, next=_next_after_dry_run(intent))
@@ -61,7 +60,7 @@ async def intents(services: Services, call: Call[IntentsQuery, None]) -> IntentP
 
 
 async def intent(services: Services, call: Call[IntentQuery, None]) -> IntentReply:
-    found = _desk(services).intent(call.id)
+    found = services.desk.intent(call.id)
     if found is None:
         return _reply(services, await _in_files(services, call.id))
     return _reply(services, await _awaited(services, found, call.query.until, call.query.wait))
@@ -74,7 +73,7 @@ async def acknowledge(services: Services, call: Call[NoQuery, AckRequest]) -> In
     request = replace(call.body, by=call.body.by or actor.user)
     with _refusals_told():
         try:
-            settled = await _desk(services).acknowledge(call.id, request, actor)
+            settled = await services.desk.acknowledge(call.id, request, actor)
         except UnknownIntent:
             # What only the files still have was settled long ago.
             raise NotAmbiguous((await _in_files(services, call.id)).status) from None
@@ -86,7 +85,7 @@ async def approvals(services: Services, call: Call[NoQuery, None]) -> ApprovalPa
 
 
 async def modes(services: Services, call: Call[NoQuery, None]) -> ModePage:
-    return _desk(services).modes(call.now)
+    return services.desk.modes(call.now)
 
 
 async def set_mode(services: Services, call: Call[NoQuery, ModeRequest]) -> ModePage:
@@ -96,7 +95,7 @@ async def set_mode(services: Services, call: Call[NoQuery, ModeRequest]) -> Mode
         known_run(services, call.body.loop_id)
     actor = await _actor(services, call.peer)
     with _refusals_told():
-        return await _desk(services).set_mode(replace(call.body, by=call.body.by or actor.user), actor)
+        return await services.desk.set_mode(replace(call.body, by=call.body.by or actor.user), actor)
 
 
 def _check(request: IntentRequest) -> None:
@@ -115,12 +114,6 @@ def _check(request: IntentRequest) -> None:
 
 def _bad(member: str, problem: str) -> ApiError:
     return ApiError(ErrorCode.BAD_REQUEST, f"body member '{member}': {problem}", member=member)
-
-
-def _desk(services: Services) -> Desk:
-    if services.desk is None:
-        raise ApiError(ErrorCode.UNAVAILABLE, "this daemon takes no intents in; use the runtime's own commands")
-    return services.desk
 
 
 async def _actor(services: Services, peer: Peer) -> Actor:
@@ -145,13 +138,12 @@ async def _in_files(services: Services, intent_id: str) -> Intent:
 
 async def _awaited(services: Services, intent: Intent, until: WaitFor, wait_s: float) -> Intent:
     """The intent when it has come that far, when the time is up or when the daemon stops."""
-    desk = _desk(services)
     if wait_s > 0:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_stopping, services, tasks.cancel_scope, name="intents: stop")
-            intent = await desk.wait(intent.id, until, wait_s) or intent
+            intent = await services.desk.wait(intent.id, until, wait_s) or intent
             tasks.cancel_scope.cancel()
-    return desk.intent(intent.id) or intent
+    return services.desk.intent(intent.id) or intent
 
 
 async def _cancel_when_stopping(services: Services, scope: anyio.CancelScope) -> None:
