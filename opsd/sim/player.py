@@ -13,8 +13,11 @@ from opsd.sim.documents import ACTIVE_RUN
 from opsd.sim.steps import Delete, Die, Exit, Mark, Step
 from opsd.sim.tree import Tree
 
-KEEPER = "OPSD_SIM_KEEPER"
-"""Environment variable with the pid of whoever started this run; the run ends when that process is gone."""
+KEEPER = "SUPERLOOP_SIM_KEEPER"
+"""Environment variable with the pid of whose play this is; the run ends when that process is gone.
+
+Not named as opsd's own are, which it keeps from what it starts: a run that it starts has the same keeper.
+"""
 
 LOOK_UP_S = 1.0
 

@@ -152,7 +152,7 @@ class VirtualControls:
             self._checkouts[act.repo].start(Launch(act.launch_id, act.loop_id, printed, doom))
         if fault.kind == "late-die":
             raise Killed
-        return ActResult()
+        return ActResult(0)
 
 
 class _OutOfTime(Exception):  # noqa: N818 -- how a call ends whose time is up

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from opsd.sim.player import KEEPER
+
 LIMIT_S = 30.0
 """Only a failure takes so long."""
 
@@ -110,6 +112,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """`opsd` with an environment in which no setting of ours comes from outside."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPSD_")}
+    # Simulated runs that it starts outlive it, but not us.
+    environment[KEEPER] = str(os.getpid())
     return subprocess.Popen(
         [*wrapper, sys.executable, "-m", "opsd", *words],
         env=environment | dict(variables or {}),

@@ -302,7 +302,7 @@ def test_a_run_ends_when_its_keeper_is_gone(tmp_path: Path, started: list["subpr
     keeper = subprocess.Popen(["sleep", "60"])
     started.append(keeper)
     words = [box.command, "run", "--repo", str(box.repo), "--loop", LOOP]
-    run = subprocess.Popen(words, env={**os.environ, "OPSD_SIM_KEEPER": str(keeper.pid)})
+    run = subprocess.Popen(words, env={**os.environ, "SUPERLOOP_SIM_KEEPER": str(keeper.pid)})
     started.append(run)
     eventually(lambda: len(box.names()) == 5, "the run has begun")
 

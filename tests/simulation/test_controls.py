@@ -176,7 +176,7 @@ def test_a_launched_run_takes_the_decision_up_and_its_heart_beats_until_it_ends(
     stage = Stage("approval").asks()
     stage.call("approve", "--loop", LOOP, "--by", "alex")
 
-    assert stage.launch() == ActResult()
+    assert stage.launch() == ActResult(0)
     begun = stage.heartbeat()
     stage.pass_by(60.0)
 
