@@ -130,10 +130,10 @@ class Appender:
         found, _ = files.read(path, 0, 0)
         _, whole = files.read(path, 0, found.size_bytes)
         before = files.stat(copy)
-        # What an interrupted rotation has copied already is not copied once more: that would cost the oldest rows.
-        if before is None or before.size_bytes != len(whole) or files.read(copy, 0, len(whole))[1] != whole:
+        if before is None or not whole.startswith(files.read(copy, 0, before.size_bytes)[1]):
             self._shift(path, retention)
-            files.replace(copy, whole, sync=True)
+        # else an interrupted rotation has copied this file before: made room for again, it would cost the oldest rows.
+        files.replace(copy, whole, sync=True)
         files.replace(path, b"".join(row + b"\n" for row in carried), sync=True)
 
     def _carried(self, journal: Journal, path: str) -> tuple[bytes, ...]:

@@ -47,7 +47,8 @@ ENVELOPES: Mapping[str, type[msgspec.Struct]] = {
 def schemas() -> dict[str, bytes]:
     """File name to content, ready to be written; the order and every byte are stable."""
     artifacts = {document.value: record for document, record in RECORDS.items()}
-    artifacts |= {journal.value: row for journal, row in ROWS.items()} | FLEET
+    artifacts |= {journal.value: row for journal, row in ROWS.items()}
+    artifacts |= FLEET
     named = {_name(path): (path, record) for path, record in artifacts.items()}
     named |= {name: (name, record) for name, record in ENVELOPES.items()}
     return {f"{name}.{SCHEMA_VERSION}.json": _schema(name, *what) for name, what in sorted(named.items())}
