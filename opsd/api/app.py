@@ -64,7 +64,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return replies.refusal(
             ApiError(
                 ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} does not go here; allowed: {allowed}", allowed=allowed
