@@ -21,6 +21,7 @@ from tests.doubles.files import FaultyFiles, MemoryFiles
 from tests.store.examples import LOOP, NOW
 from tests.store.intents import (
     EXECUTING,
+    TOLD,
     WORKED,
     an_intent,
     commits_of,
@@ -324,7 +325,7 @@ def test_a_log_row_that_the_disk_refuses_is_not_there_and_nothing_of_its_commit_
     assert memory.stat(LAYOUT.journal(LOOP, Journal.INTENTS)) is None
 
 
-@pytest.mark.parametrize("journal", [Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS])
+@pytest.mark.parametrize("journal", TOLD)
 @pytest.mark.parametrize("operation", ["append", "sync"])
 def test_a_row_for_others_that_the_disk_refuses_is_left_over_alone(operation: str, journal: Journal) -> None:
     memory, store = _home()
@@ -345,9 +346,7 @@ def test_a_row_for_others_that_the_disk_refuses_is_left_over_alone(operation: st
     assert store.intents(LOOP, settled_max=9) == (steps[-1],)
     files.heal()
     assert Store(LAYOUT, files).commit([LoopCommit(LOOP, failure.rest)], NOW).failures == ()
-    assert [told_ids(store, LOOP, each) for each in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)] == [
-        must_be_told(steps, each) for each in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
-    ]
+    assert [told_ids(LAYOUT, memory, each) for each in TOLD] == [must_be_told(steps, each) for each in TOLD]
 
 
 def test_what_a_commit_promised_survives_a_power_cut() -> None:
@@ -358,5 +357,5 @@ def test_what_a_commit_promised_survives_a_power_cut() -> None:
         survivor = files.after_power_cut()
 
         assert _load(survivor).intents == (steps[count - 1],)
-        for journal in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS):
-            assert told_ids(Store(LAYOUT, survivor), LOOP, journal) == must_be_told(steps[:count], journal)
+        for journal in TOLD:
+            assert told_ids(LAYOUT, survivor, journal) == must_be_told(steps[:count], journal)
