@@ -83,10 +83,10 @@ def decide(run: Run, observation: Observation, rules: Rules, this: Pass, now: da
             return _seen(run, observation, rules, this, now)
         case Unreachable():
             ingest = Ingest(False, observation.failure_code, observation.cause, observation.problem)
-            return _judged(_unanswered(run, ingest, this, now), run, ingest, rules, this, now)
+            return _judged(_unanswered(run, ingest, observation.at, this, now), run, ingest, rules, this, now)
         case Malformed():
             ingest = Ingest(False, observation.failure_code, None, observation.problem)
-            return _judged(_unanswered(run, ingest, this, now), run, ingest, rules, this, now)
+            return _judged(_unanswered(run, ingest, observation.at, this, now), run, ingest, rules, this, now)
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -130,7 +130,7 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         backlog_bytes=seen.backlog_bytes,
         backlog_since=None if caught_up else run.backlog_since or now,
         last_output_at=seen.last_output_at,
-        last_contact_at=now,
+        last_contact_at=seen.at,
         stream_note=note,
         quarantined_at=whole(now) if quarantined else run.quarantined_at,
     )
@@ -238,7 +238,7 @@ def _believe(
         process=remembered,
         projection=projection,
         sequence=diagnosed,
-        transport_health=_reached(before, this, now),
+        transport_health=_reached(before, seen.at, this, now),
     )
 
 
@@ -269,7 +269,7 @@ def _heard(before: Run, run: Run, rules: Rules, this: Pass, now: datetime) -> tu
     return replace(run, beat=beat, heartbeat=document), unusable
 
 
-def _reached(run: Run, this: Pass, now: datetime) -> TransportHealth:
+def _reached(run: Run, at: datetime, this: Pass, now: datetime) -> TransportHealth:
     old = run.transport_health
     return TransportHealth(
         updated_at=whole(now),
@@ -277,17 +277,20 @@ def _reached(run: Run, this: Pass, now: datetime) -> TransportHealth:
         transport=run.ref.transport,
         last_result="success",
         failure_streak=0,
-        last_success_at=whole(now),
+        last_success_at=whole(at),
         last_failure_at=old.last_failure_at if old else None,
     )
 
 
-def _unanswered(run: Run, ingest: Ingest, this: Pass, now: datetime) -> _Step:
+def _unanswered(run: Run, ingest: Ingest, at: datetime, this: Pass, now: datetime) -> _Step:
     old = run.transport_health
+    if old is not None and old.failure_streak and run.failed_at == at:
+        return _Step(run)
     failing = old is not None and old.failure_streak > 0
     return _Step(
         replace(
             run,
+            failed_at=at,
             transport_health=TransportHealth(
                 updated_at=whole(now),
                 trace_id=this.trace_id,
@@ -296,8 +299,8 @@ def _unanswered(run: Run, ingest: Ingest, this: Pass, now: datetime) -> _Step:
                 failure_streak=(old.failure_streak if old else 0) + 1,
                 last_failure_code=ingest.failure_code,
                 last_success_at=old.last_success_at if old else None,
-                last_failure_at=whole(now),
-                failing_since=old.failing_since if failing and old else whole(now),
+                last_failure_at=whole(at),
+                failing_since=old.failing_since if failing and old else whole(at),
             ),
         )
     )

@@ -23,7 +23,7 @@ from opsd.model.registry import (
     Sprite,
     Unset,
 )
-from opsd.model.run import LoopRef
+from opsd.model.run import LoopRef, ServiceRef
 from opsd.model.transport import TransportMode
 
 EVERY_LOOP = "*"
@@ -65,10 +65,22 @@ def faulty_id(loop_id: str) -> tuple[str | None, str | None]:
 
 def _loop_ref(loop: RegisteredLoop, home: str) -> LoopRef:
     fault, detail = faulty_id(loop.loop_id)
+    service = _service_ref(loop.service)
     if fault is None and loop.transport is not TransportMode.LOCAL:
         fault, detail = "transport_not_supported", f"loop {loop.loop_id}: transport {loop.transport} is not available"
     repo_path = home if loop.repo_path is UNSET else posixpath.normpath(posixpath.join(home, loop.repo_path))
-    return LoopRef(loop.loop_id, repo_path, loop.transport, loop.enabled, fault, detail, loop.metadata)
+    return LoopRef(loop.loop_id, repo_path, loop.transport, loop.enabled, fault, detail, loop.metadata, service)
+
+
+def _service_ref(service: Service) -> ServiceRef | None:
+    if service.base_url is UNSET:
+        return None
+    return ServiceRef(
+        base_url=service.base_url.rstrip("/"),
+        token_env=None if service.token_env is UNSET else service.token_env,
+        retry_attempts=int(service.retry_attempts),
+        retry_backoff_s=float(service.retry_backoff_seconds),
+    )
 
 
 class _Check:

@@ -91,8 +91,10 @@ class StreamNote(msgspec.Struct, frozen=True, rename="camel", gc=False):
     epoch: int
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
     """The loop's artifacts at `at`, and the events after the cursor.
+
+    Where nobody has looked since, what was seen last comes again, without events and with its own `at`.
 
     `lines[i]` is the physical line number of `events[i]`; `last_raw` the bytes of the last event's line.
     `line_offset` is the last line consumed (events, blank and quarantined lines alike). `backlog_bytes` is what was
@@ -119,10 +121,23 @@ class UnreachableCause(StrEnum):
     ARTIFACTS_MISSING = "artifacts_missing"
     ARTIFACTS_UNREADABLE = "artifacts_unreadable"
     SERVICE_REQUEST_FAILED = "service_request_failed"
+    """It answered with an error that has no word of its own here."""
+    SERVICE_UNREACHED = "service_unreached"
+    """No connection, or none that lasted: refused, no such host, reset, closed in the middle."""
+    SERVICE_TIMED_OUT = "service_timed_out"
+    SERVICE_UNAUTHORIZED = "service_unauthorized"
+    """The token is missing, wrong, or not allowed to do this."""
+    SERVICE_CERTIFICATE = "service_certificate"
+    """Its certificate has expired, names another host, or was signed by nobody we trust."""
+    SERVICE_OVERLOADED = "service_overloaded"
+    """It asked to be left alone for a while (429, 503)."""
 
 
-class Unreachable(msgspec.Struct, frozen=True):
-    """The loop could not be looked at. `failure_code` is the contract's (loop-core 5.3), `problem` our sentence."""
+class Unreachable(msgspec.Struct, frozen=True, tag="unreachable"):
+    """The loop could not be looked at. `failure_code` is the contract's (loop-core 5.3), `problem` our sentence.
+
+    The same failure may come again as long as nobody has tried anew: `at` tells.
+    """
 
     at: datetime
     cause: UnreachableCause
@@ -130,7 +145,7 @@ class Unreachable(msgspec.Struct, frozen=True):
     problem: str
 
 
-class Malformed(msgspec.Struct, frozen=True):
+class Malformed(msgspec.Struct, frozen=True, tag="malformed"):
     """An answer came and cannot be believed: wrong loop, unknown schema, garbage. `evidence` is its head, defused."""
 
     at: datetime

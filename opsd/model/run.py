@@ -17,6 +17,18 @@ from opsd.model.sequence import SequenceDocument
 from opsd.model.transport import TransportHealth, TransportMode
 
 
+class ServiceRef(msgspec.Struct, frozen=True, gc=False):
+    """The HTTP service inside a sprite. `base_url` has no slash at its end; `token_env` names a variable, no token.
+
+    `retry_attempts` counts all attempts of one request, `retry_backoff_s` is the first pause between them.
+    """
+
+    base_url: str
+    token_env: str | None = None
+    retry_attempts: int = 3
+    retry_backoff_s: float = 1.0
+
+
 class LoopRef(msgspec.Struct, frozen=True):
     """Which loop, and how it is reached. `repo_path` is the absolute checkout whose `.superloop/` it writes."""
 
@@ -28,6 +40,18 @@ class LoopRef(msgspec.Struct, frozen=True):
     """The reason code for which this loop is listed but not managed (`loop_id_reserved`, ...)."""
     fault_detail: str | None = None
     metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    service: ServiceRef | None = None
+    """Set for loops that are reached over a service, and for local ones that could be."""
+
+    @property
+    def place(self) -> str:
+        """What the runtime keeps one `state.json` for: the checkout, or the sprite behind a service."""
+        return self.service.base_url if self.is_remote and self.service is not None else self.repo_path
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether this host's files and processes say nothing about the loop."""
+        return self.transport is TransportMode.SPRITE_SERVICE
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +116,8 @@ class Run(msgspec.Struct, frozen=True):
     """When a bad line of the log was last set aside."""
     last_output_at: datetime | None = None
     last_contact_at: datetime | None = None
+    failed_at: datetime | None = None
+    """When the newest failed look was made: a failure that is seen again counts once."""
     last_raw: bytes = b""
     phase_since: datetime | None = None
     control: ControlState = QUIET

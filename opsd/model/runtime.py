@@ -15,7 +15,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 """Refused when empty on decoding, so that `""` takes the way of the odd types: to the contract this is null."""
 
 
-class EventLine(msgspec.Struct, frozen=True, gc=False):
+class EventLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of `events.jsonl` whose members have the expected types. Source: runtime-artifacts 3.1.
 
     `type` stands in for `event` in older producers. `data` stays undecoded: few events' payloads are ever looked at.
@@ -117,7 +117,7 @@ class Approval(msgspec.Struct, frozen=True):
     """Of what is asked, however it was decided: `opsd.core.intents.identity.candidate_digest`. Not in the file."""
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """`heartbeat.v1.json`, written by who launches the runtime, never by it. Source: runtime-artifacts 3.6.
 
     `verbatim` is the whole object as found: the contract carries it through.

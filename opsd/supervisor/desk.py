@@ -19,6 +19,7 @@ from opsd.logs import Log
 from opsd.model.acts import Scene
 from opsd.model.ids import LoopId
 from opsd.model.intent import DECISIONS, Actor, Intent, IntentStatus, Options, Refusal, Stage
+from opsd.model.mode import Mode
 from opsd.model.run import Run
 from opsd.ports import Clock
 from opsd.protocol import AckRequest, IntentRequest, ModePage, ModeRequest, Submitted, WaitFor
@@ -78,7 +79,7 @@ class Desk:
             IdempotencyConflict: the key stands for another request.
         """
         member = self._managed(loop_id)
-        async with self._at_checkout.setdefault(member.run.ref.repo_path, anyio.Lock()):
+        async with self._at_checkout.setdefault(member.run.ref.place, anyio.Lock()):
             if request.idempotency_key is not None and not request.dry_run:
                 known = await self._replayed(loop_id, request, request.idempotency_key)
                 if known is not None:
@@ -145,7 +146,9 @@ class Desk:
             UnknownLoop: the request names a loop that is not in the fleet.
             CannotRecord: the disk refuses it, so the mode is what it was.
         """
-        if request.loop_id is not None and self._roster.get(LoopId(request.loop_id)) is None:
+        # A mode that was set for a loop which has left the fleet can still be ended.
+        unknown = request.loop_id is not None and self._roster.get(LoopId(request.loop_id)) is None
+        if unknown and request.mode is not Mode.NORMAL:
             raise UnknownLoop(f"no loop {request.loop_id!r} is in the fleet")
         return await self._modes.set(request, actor)
 
@@ -272,7 +275,7 @@ class Desk:
 
     def _in_flight(self, run: Run) -> Intent | None:
         """What is being carried out in the checkout, on this loop or on another."""
-        return self._books.in_flight([member.loop_id for member in self._roster.in_checkout(run.ref.repo_path)])
+        return self._books.in_flight([member.loop_id for member in self._roster.in_checkout(run.ref.place)])
 
     async def _refused(self, intent: Intent, refusal: Refusal) -> Intent:
         refused = life.refused(intent, refusal, self._clock.now())

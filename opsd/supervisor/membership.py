@@ -251,6 +251,6 @@ class Membership:
 
 def _same_place(old: LoopRef, new: LoopRef) -> bool:
     """Whether what is known of the loop goes on under the new entry."""
-    return (old.repo_path, old.transport) == (new.repo_path, new.transport) and all(
+    return (old.place, old.repo_path, old.transport) == (new.place, new.repo_path, new.transport) and all(
         ref.enabled and ref.fault is None for ref in (old, new)
     )

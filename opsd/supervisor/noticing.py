@@ -97,7 +97,7 @@ class Noticing:
         """Look at the checkouts and loops that the roster has now."""
         loops: dict[str, list[LoopId]] = {}
         for member in self._roster:
-            if member.is_managed:
+            if member.is_managed and not member.run.ref.is_remote:
                 loops.setdefault(member.run.ref.repo_path, []).append(member.loop_id)
         self._sweep.set_loops(loops)
         if self._watch is not None:
@@ -182,7 +182,9 @@ class Noticing:
     def _lively(self) -> Iterable[Notice]:
         for member in self._roster:
             projection = member.run.projection
-            if projection is not None and projection.transition.current_state in _LIVELY:
+            if member.run.ref.is_remote or projection is None:
+                continue
+            if projection.transition.current_state in _LIVELY:
                 yield Notice(member.run.ref.repo_path, member.loop_id)
 
     def _judge_watch(self, watch: ChangeNotice, missed: int) -> None:

@@ -98,7 +98,7 @@ class Performer:
         other = self._roster.get(LoopId(named))
         if (
             other is not None
-            and other.run.ref.repo_path == member.run.ref.repo_path
+            and other.run.ref.place == member.run.ref.place
             and other.run.artifacts.state.mtime != state.mtime
         ):
             self._intake.trigger([other.loop_id])

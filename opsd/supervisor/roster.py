@@ -72,7 +72,7 @@ class Roster:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._members: dict[LoopId, Member] = {}
-        self._by_repo: dict[str, dict[LoopId, Member]] = {}
+        self._by_place: dict[str, dict[LoopId, Member]] = {}
 
     def get(self, loop_id: LoopId) -> Member | None:
         return self._members.get(loop_id)
@@ -82,16 +82,16 @@ class Roster:
         self.remove(run.ref.loop_id)
         member = Member(run)
         self._members[member.loop_id] = member
-        self._by_repo.setdefault(run.ref.repo_path, {})[member.loop_id] = member
+        self._by_place.setdefault(run.ref.place, {})[member.loop_id] = member
         return member
 
     def remove(self, loop_id: LoopId) -> Member | None:
         member = self._members.pop(loop_id, None)
         if member is not None:
-            neighbours = self._by_repo[member.run.ref.repo_path]
+            neighbours = self._by_place[member.run.ref.place]
             del neighbours[loop_id]
             if not neighbours:
-                del self._by_repo[member.run.ref.repo_path]
+                del self._by_place[member.run.ref.place]
         return member
 
     def order(self, loop_ids: Iterable[LoopId]) -> None:
@@ -102,10 +102,14 @@ class Roster:
         return {loop_id: member.run.ref for loop_id, member in self._members.items()}
 
     def repo_paths(self) -> frozenset[str]:
-        return frozenset(self._by_repo)
+        """The checkouts on this host."""
+        return frozenset(
+            place for place, members in self._by_place.items() if not next(iter(members.values())).run.ref.is_remote
+        )
 
-    def in_checkout(self, repo_path: str) -> Iterable[Member]:
-        return self._by_repo.get(repo_path, {}).values()
+    def in_checkout(self, place: str) -> Iterable[Member]:
+        """The members that share one `state.json`; see `LoopRef.place`."""
+        return self._by_place.get(place, {}).values()
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())

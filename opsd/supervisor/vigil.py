@@ -53,7 +53,9 @@ class Vigil:
             [
                 (member.loop_id, process.pid, parse(process.begun), _EXPECTED[process.liveness])
                 for member in self._roster
-                if (process := member.run.process).pid is not None and process.liveness in _EXPECTED
+                if not member.run.ref.is_remote
+                and (process := member.run.process).pid is not None
+                and process.liveness in _EXPECTED
             ]
         )
 
