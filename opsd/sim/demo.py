@@ -1,23 +1,19 @@
-"""`opsd demo`: a live simulated fleet, a real daemon over it, and what an operator sees; then everything ends.
+"""`opsd demo`: a live simulated fleet, a real daemon over it, and what an operator sees and does; then everything ends.
 
-Whatever is shown is what the real commands print. The demo fails unless it saw on the socket each change that it
-promises: it is a test of the whole as well.
+Whatever is shown is what the real commands print (`opsd.sim.showing`). The demo fails unless it saw on the socket each
+change that it promises: it is a test of the whole as well.
 """
 
 import argparse
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from opsd.sim.fleet import Fleet, FleetPlay, make_fleet
+from opsd.sim.ledger import executions
 from opsd.sim.part import Part
+from opsd.sim.showing import DemoError, Watched, daemon_over, say, show, wait
 
 CAST = (
     "steady", "approval", "silent-stall", "role-error", "complete", "steady",
@@ -25,29 +21,16 @@ CAST = (
 )  # fmt: skip
 SPEED = 6.0
 SEED = 11
-PATIENCE_S = 45.0
-STOP_S = 10.0
 
-# A real fleet is given minutes of silence before anyone worries; a demo has not that long.
-HURRY = {
-    "OPSD_DEGRADED_INGEST_LAG_SECONDS": "8",
-    "OPSD_CRITICAL_INGEST_LAG_SECONDS": "60",
-    "OPSD_LOG_LEVEL": "warning",
-    "OPSD_LOG_FORMAT": "console",
-}
-
-Item = dict[str, object]
-
-
-class DemoError(Exception):
-    """Something that the demo promises did not happen."""
+Promises = dict[str, Callable[[], bool]]
 
 
 def main(given: Sequence[str] = ()) -> int:
     """Run the demo in a temporary folder. Exit code 0 only if every promised change was seen and all ended cleanly."""
     argparse.ArgumentParser(prog="opsd demo", description=__doc__).parse_args(given)
     try:
-        with tempfile.TemporaryDirectory(prefix="opsd-demo-") as root:
+        # Where something failed, a run that was just started may still write: the failure is what must be told.
+        with tempfile.TemporaryDirectory(prefix="opsd-demo-", ignore_cleanup_errors=True) as root:
             _demo(root)
     except DemoError as error:
         print(f"demo failed: {error}", file=sys.stderr)
@@ -59,28 +42,39 @@ def main(given: Sequence[str] = ()) -> int:
 
 def _demo(root: str) -> None:
     fleet = make_fleet(root, len(CAST), SEED, SPEED, CAST, part=Part(role_s=15.0))
-    _say(f"A simulated fleet of {len(CAST)} loop runs, and opsd over it (thresholds of seconds instead of minutes).")
-    with FleetPlay(fleet, stagger_s=1.0, rerun=False) as play, _daemon(fleet) as daemon:
-        watched = _Watched(fleet)
+    say(f"A simulated fleet of {len(CAST)} loop runs, and opsd over it (thresholds of seconds instead of minutes).")
+    with FleetPlay(fleet, stagger_s=1.0, rerun=False) as play, daemon_over(fleet) as daemon:
+
+        def keep(promises: Promises) -> None:
+            for promise, kept in promises.items():
+                wait(promise, kept, daemon, play)
+
+        watched = Watched(fleet)
         try:
-            _wait("the daemon to know every loop", lambda: len(watched.loops) == len(CAST), daemon, play)
-            _show(fleet, "status")
-            _say("Following live until the fleet has shown what it can do ...")
+            keep({"the daemon to know every loop": lambda: len(watched.loops) == len(CAST)})
+            show(fleet, "status")
+            say("Following live until the fleet has shown what it can do ...")
             watched.show()
-            for promise, kept in _promises(fleet, watched).items():
-                _wait(promise, kept, daemon, play)
+            keep(_unasked(fleet, watched))
+            watched.hide()
+            for deed in _deeds(fleet, watched):
+                say(deed.says)
+                for words in deed.commands:
+                    show(fleet, *words)
+                keep(deed.promises)
         finally:
             watched.stop()
-        _show(fleet, "status")
-        _show(fleet, "explain", _loop(fleet, "silent-stall"))
-        _show(fleet, "escalations", "-n", "8")
-        _show(fleet, "verify")
-        _say("Stopping.")
-    _say("The daemon and every run have ended; nothing is left behind.")
+        show(fleet, "intents")
+        show(fleet, "status")
+        show(fleet, "explain", _loop(fleet, "silent-stall"))
+        show(fleet, "escalations", "-n", "8")
+        show(fleet, "verify")
+        say("Stopping.")
+    say("The daemon and every run have ended; nothing is left behind.")
 
 
-def _promises(fleet: Fleet, watched: "_Watched") -> dict[str, Callable[[], bool]]:
-    """What the demo promises to show, each as a question to what came over the socket."""
+def _unasked(fleet: Fleet, watched: Watched) -> Promises:
+    """What the demo promises to show without anybody's doing, each as a question to what came over the socket."""
     stalled, asking = _loop(fleet, "silent-stall"), _loop(fleet, "approval")
     finishing, crashing = _loop(fleet, "complete"), _loop(fleet, "role-error")
     return {
@@ -99,102 +93,68 @@ def _promises(fleet: Fleet, watched: "_Watched") -> dict[str, Callable[[], bool]
     }
 
 
-def _loop(fleet: Fleet, scenario: str) -> str:
-    return next(checkout.loops[0] for checkout in fleet.checkouts if checkout.scenario == scenario)
+class _Deed(NamedTuple):
+    """What an operator does, and what must come of it: more than that a command said so."""
+
+    says: str
+    commands: Sequence[Sequence[str]]
+    promises: Promises
 
 
-class _Watched:
-    """Reads the daemon's feed through `opsctl watch`, once as data for the demo's own eyes, once as people see it."""
+def _deeds(fleet: Fleet, watched: Watched) -> Sequence[_Deed]:
+    asking, working, unwanted = _loop(fleet, "approval"), _loop(fleet, "steady"), _loop(fleet, "steady", nth=1)
+    repos = {checkout.loops[0]: checkout.repo for checkout in fleet.checkouts}
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._seen: dict[str, list[Item]] = {}
-        self._shown: subprocess.Popen[bytes] | None = None
-        self._feed = _opsctl(fleet, "watch", "-o", "jsonl", stdout=subprocess.PIPE)
-        self._reader = threading.Thread(target=self._read, name="demo feed", daemon=True)
-        self._reader.start()
+    def confirmed(loop: str, intent: str, **more: object) -> Callable[[], bool]:
+        return lambda: watched.saw_intent(loop, intent, status="confirmed", **more)
 
-    @property
-    def loops(self) -> list[str]:
-        return [loop for loop, pictures in list(self._seen.items()) if pictures[-1].get("observedAt")]
-
-    def saw(self, loop: str, *, before: tuple[str, object], after: tuple[str, object]) -> bool:
-        """Whether the loop was once as `before` says, and later as `after` says: (member, value) of its picture."""
-        pictures = list(self._seen.get(loop, ()))
-        start = next((at for at, one in enumerate(pictures) if one.get(before[0]) == before[1]), None)
-        return start is not None and any(one.get(after[0]) == after[1] for one in pictures[start:])
-
-    def show(self) -> None:
-        self._shown = _opsctl(self._fleet, "watch")
-
-    def stop(self) -> None:
-        for process in (self._shown, self._feed):
-            if process is not None:
-                process.send_signal(signal.SIGINT)
-                _reap(process)
-        self._reader.join(STOP_S)
-
-    def _read(self) -> None:
-        assert self._feed.stdout is not None
-        with self._feed.stdout as lines:
-            for line in lines:
-                loop = json.loads(line).get("loop")
-                if isinstance(loop, dict):
-                    self._seen.setdefault(str(loop["loopId"]), []).append(loop)
-
-
-@contextmanager
-def _daemon(fleet: Fleet) -> Iterator[subprocess.Popen[bytes]]:
-    words = [sys.executable, "-m", "opsd", "run", "--repo", fleet.home]
-    process = subprocess.Popen(words, env={**os.environ, **HURRY}, stdin=subprocess.DEVNULL)
-    try:
-        socket = _socket(fleet)
-        _wait("the daemon to open its socket", lambda: os.path.exists(socket), process)
-        yield process
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    process.terminate()
-    if _reap(process) != 0:
-        raise DemoError(f"opsd ended with exit code {process.returncode}")
+    return (
+        _Deed(
+            "One loop waits for a human. Approving it is a record only, which the loop's next run takes up.",
+            (
+                ("approvals",),
+                ("approve", asking, "--note", "all gates are green", "--then-start", "--yes"),
+            ),
+            {
+                f"{asking}'s approval to be confirmed": confirmed(asking, "approve"),
+                f"{asking} to be started": confirmed(asking, "start"),
+                f"{asking}'s approval to be taken up and {asking} to be complete": confirmed(
+                    asking, "approve", stage="completed"
+                ),
+                f"{asking} to be shown as complete": lambda: watched.saw(
+                    asking, before=("phase", "awaiting_approval"), after=("phase", "complete")
+                ),
+                f"{asking} to have been approved once": lambda: executions(repos[asking], "approve") == 1,
+            },
+        ),
+        _Deed(
+            "Another is held for a while, as it stands, and goes on.",
+            (
+                ("pause", working, "--for", "10m", "--reason", "the test database is restored", "--yes"),
+                ("status", working),
+                ("resume", working, "--yes"),
+            ),
+            {
+                f"{working} to be paused": confirmed(working, "pause"),
+                f"{working} to be resumed": confirmed(working, "resume"),
+                f"{working} to be shown as paused, and then as running": lambda: watched.saw(
+                    working, before=("phase", "paused"), after=("phase", "running")
+                ),
+            },
+        ),
+        _Deed(
+            "A third is not wanted any more.",
+            (("cancel", unwanted, "--reason", "superseded", "--yes"),),
+            {
+                f"{unwanted} to be cancelled": confirmed(unwanted, "cancel"),
+                f"{unwanted} to be shown as cancelled": lambda: watched.saw(
+                    unwanted, before=("lifecycle", "running"), after=("phase", "cancelled")
+                ),
+                f"{unwanted} to have been cancelled once": lambda: executions(repos[unwanted], "cancel") == 1,
+            },
+        ),
+    )
 
 
-def _reap(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def _wait(what: str, kept: Callable[[], bool], daemon: subprocess.Popen[bytes], play: FleetPlay | None = None) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not kept():
-        if daemon.poll() is not None:
-            raise DemoError(f"opsd ended with exit code {daemon.returncode} while waiting for {what}")
-        if time.monotonic() > deadline_s:
-            raise DemoError(f"waited {PATIENCE_S:.0f} s in vain for {what}")
-        if play is not None:
-            play.poll()
-        time.sleep(0.1)
-
-
-def _socket(fleet: Fleet) -> str:
-    return os.path.join(fleet.home, ".superloop", "ops-manager", "opsd.sock")
-
-
-def _show(fleet: Fleet, *words: str) -> None:
-    print(f"\n$ opsctl {' '.join(words)}", flush=True)
-    process = _opsctl(fleet, *words)
-    if _reap(process) != 0:
-        raise DemoError(f"opsctl {' '.join(words)} ended with exit code {process.returncode}")
-
-
-def _opsctl(fleet: Fleet, *words: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    command: Sequence[str] = [sys.executable, "-m", "opsctl", "--socket", _socket(fleet), *words]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout)
-
-
-def _say(text: str) -> None:
-    print(f"\n-- {text}", flush=True)
+def _loop(fleet: Fleet, scenario: str, nth: int = 0) -> str:
+    return [checkout.loops[0] for checkout in fleet.checkouts if checkout.scenario == scenario][nth]

@@ -8,6 +8,7 @@ from opsd.exits import ExitCode
 from tests.doubles.process import spawn
 
 LONGEST_S = 150.0
+ACTS = ("approve", "pause", "resume", "cancel")
 
 
 @pytest.mark.slow
@@ -20,8 +21,11 @@ def test_the_demo_shows_each_change_that_it_promises() -> None:
         process.kill()
 
     assert process.returncode == ExitCode.OK, said
-    for command in ("status", "explain", "escalations", "verify"):
+    for command in (*ACTS, "approvals", "intents", "status", "explain", "escalations", "verify"):
         assert f"\n$ opsctl {command}" in said
     for change in ("ingest_stale", "awaiting_approval", "complete", "crashed", "runtime_process_missing"):
         assert change in said
+    for act in (*ACTS, "start"):
+        assert f"  {act}  confirmed" in said
+    assert "confirmed (completed)" in said, "the approval was taken up by a run, which completed"
     assert said.rstrip().endswith("nothing is left behind.")
