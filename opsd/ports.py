@@ -14,6 +14,8 @@ from opsd.model.acts import Act, ActResult
 from opsd.model.cursor import Cursor
 from opsd.model.observation import Observation, ProcessSighting
 from opsd.model.run import LoopRef
+from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
+from opsd.protocol import IntentRequest
 
 R = TypeVar("R")
 
@@ -126,6 +128,28 @@ class Transport(Protocol):
 
     def forget(self, ref: LoopRef) -> None:
         """The loop is no longer supervised: drop what is held for it."""
+
+
+class Services(Protocol):
+    """The ways to the services inside sprites. Each call bounds itself in time and size; trouble is an answer."""
+
+    async def observe(self, ask: Ask, *, known: str | None, wait_s: float) -> ServiceAnswer:
+        """Look at a loop. `known` and `wait_s` are for services that can hold an answer back until something changes."""
+
+    async def submit(self, ref: LoopRef, request: IntentRequest) -> IntentAnswer:
+        """Ask for an intent under its idempotency key; asking again under the same key does nothing twice."""
+
+    async def intent(self, ref: LoopRef, intent_id: str, *, wait_s: float) -> IntentAnswer:
+        """How that intent stands by now; held back until it has settled."""
+
+    async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
+        """For services that know the contract's control endpoint alone. Sent once: such a service may do it twice."""
+
+    def features(self, ref: LoopRef) -> frozenset[str] | None:
+        """What the loop's service announced when it last answered; None before it ever did."""
+
+    def forget(self, ref: LoopRef) -> None:
+        """The loop is no longer reached that way."""
 
 
 class Offload(Protocol):

@@ -1,0 +1,64 @@
+"""What comes back from a sprite's service, as data: trouble is an answer, never an exception.
+
+Also the contract's own control request and reply (control-and-service 9.4); our additional ones are `opsd.model.wire`.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from opsd.model.intent import Intent
+from opsd.model.observation import Malformed, Observation, Unreachable
+
+
+class ServiceAnswer(msgspec.Struct, frozen=True):
+    """What one poll came to, with all its attempts. `observation` is None where nothing has changed since the last.
+
+    `digest` is to be given with the next request; `features` are those that the service announced. `retry_after_s` is
+    how long it asked to be left alone. `attempts` counts the requests that were made, `took_s` is for all of them.
+    """
+
+    at: datetime
+    observation: Observation | None = None
+    digest: str | None = None
+    features: frozenset[str] = frozenset()
+    retry_after_s: float | None = None
+    attempts: int = 1
+    took_s: float = 0.0
+    codes: tuple[str, ...] = ()
+    """What each attempt came to: an HTTP status as text, or a word for what kept one from coming."""
+
+
+class IntentAnswer(msgspec.Struct, frozen=True):
+    """What asking a service about an intent came to. `intent` is the service's own record of it.
+
+    `surely_not_sent`: nothing of the request can have reached the service, so nothing was done. `unknown`: the service
+    answered that it has no such intent.
+    """
+
+    intent: Intent | None = None
+    problem: Unreachable | Malformed | None = None
+    surely_not_sent: bool = False
+    unknown: bool = False
+    attempts: int = 1
+
+
+class ControlRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`POST /ops/control` of the contract. Source: control-and-service 9.4."""
+
+    loop_id: str
+    intent: str
+    by: str
+    trace_id: str
+    idempotency_key: str
+    note: str = ""
+    no_confirm: bool = False
+
+
+class ControlAnswer(msgspec.Struct, frozen=True):
+    """`status` is the HTTP status, None where no answer came; `body` the answer's JSON object, verbatim and bounded."""
+
+    status: int | None = None
+    body: msgspec.Raw = msgspec.Raw(b"null")
+    problem: Unreachable | Malformed | None = None
+    surely_not_sent: bool = False
