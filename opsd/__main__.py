@@ -72,7 +72,7 @@ def run_parser() -> argparse.ArgumentParser:
 
 
 def launch_parser() -> argparse.ArgumentParser:
-    from opsd.sprite import launch
+    from opsd.sprite import plan
 
     parser = argparse.ArgumentParser(
         prog="opsd launch",
@@ -81,7 +81,7 @@ def launch_parser() -> argparse.ArgumentParser:
         "be begun. SIGTERM, SIGINT and SIGHUP are passed on to the run; SIGKILL leaves it running.",
         allow_abbrev=False,
     )
-    launch.add_arguments(parser)
+    plan.add_arguments(parser)
     return parser
 
 

@@ -4,6 +4,7 @@ What follows from a process being gone is judged in `opsd.core.process`.
 """
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -39,10 +40,7 @@ class Member(NamedTuple):
     parent: int
     group: int
     started_ticks: int
-
-    @property
-    def is_stopped(self) -> bool:
-        return self.state in "Tt"
+    is_stopped: bool
 
 
 class ProcFs:
@@ -72,7 +70,7 @@ class ProcFs:
             return ProcessSighting.ABSENT
         if begun_by is not None and _started_at(started_ticks) > begun_by + _WRITTEN_WITHIN:
             return ProcessSighting.ABSENT
-        return ProcessSighting.STOPPED if state in "Tt" else ProcessSighting.ALIVE
+        return ProcessSighting.STOPPED if self._stands_still(pid, state) else ProcessSighting.ALIVE
 
     def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
         """See the port. Processes that end meanwhile are left out."""
@@ -146,7 +144,19 @@ class ProcFs:
 
     def _member(self, pid: int) -> Member:
         fields = self._fields(pid)
-        return Member(pid, fields[0].decode("ascii"), int(fields[1]), int(fields[2]), int(fields[19]))
+        state = fields[0].decode("ascii")
+        stopped = self._stands_still(pid, state)
+        return Member(pid, state, int(fields[1]), int(fields[2]), int(fields[19]), stopped)
+
+    def _stands_still(self, pid: int, state: str) -> bool:
+        """Whether it is stopped, or as good as that: it waits in the kernel, and has a stop before it when it is back.
+
+        A shell waits so for a child that it just made and that was stopped before it became the other program.
+        """
+        if state != "D":
+            return state in "Tt"
+        waiting = int(self._status(pid, b"ShdPnd:") or b"0", 16)
+        return bool(waiting >> (signal.SIGSTOP - 1) & 1)
 
     def _fields(self, pid: int) -> list[bytes]:
         """What follows the command's name in `/proc/<pid>/stat`: state, parent, group, ..."""
@@ -167,14 +177,18 @@ class ProcFs:
         return self._nested[key]
 
     def _pid_count(self, pid: int) -> int:
+        return len((self._status(pid, b"NSpid:") or b"1").split())
+
+    def _status(self, pid: int, name: bytes) -> bytes | None:
+        """One line of `/proc/<pid>/status`; None where there is no such line."""
         try:
             with open(f"{self._proc}/{pid}/status", "rb") as file:
                 for line in file:
-                    if line.startswith(b"NSpid:"):
-                        return len(line.split()) - 1
+                    if line.startswith(name):
+                        return line.removeprefix(name)
         except OSError:
             pass  # it just ended; the next look will say so
-        return 1
+        return None
 
     def _is_foreign(self, pid: int) -> bool:
         """Whether no process of our namespace can have had this number, because it has not been given out yet.

@@ -112,6 +112,7 @@ def _has_ended(pid: int) -> bool:
 def _end(pid: int, output: _Output, timeout_s: float) -> str:
     """End the program and its group; a sentence on how that went."""
     _signal_group(pid, signal.SIGTERM)
+    _signal_group(pid, signal.SIGCONT)  # one that is stopped does not hear the first
     listened = output.follow(pid, TERM_GRACE_S)
     _signal_group(pid, signal.SIGKILL)  # in any case: its children may be deaf where it was not
     if listened:
