@@ -134,7 +134,7 @@ class Services(Protocol):
     """The ways to the services inside sprites. Each call bounds itself in time and size; trouble is an answer."""
 
     async def observe(self, ask: Ask, *, known: str | None, wait_s: float) -> ServiceAnswer:
-        """Look at a loop. `known` and `wait_s` are for services that can hold an answer back until something changes."""
+        """Look at a loop. `known` and `wait_s` are for services that can hold an answer back until there is news."""
 
     async def submit(self, ref: LoopRef, request: IntentRequest) -> IntentAnswer:
         """Ask for an intent under its idempotency key; asking again under the same key does nothing twice."""
