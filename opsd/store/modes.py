@@ -16,7 +16,7 @@ from opsd.store.codec import decode, encode
 from opsd.store.faults import Corrupt, StoreError, in_words
 from opsd.store.layout import Layout
 
-_BYTES_MAX = 1 << 24
+_BYTES_MAX = 1 << 22
 
 
 class _Found(msgspec.Struct, frozen=True):

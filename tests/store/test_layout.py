@@ -18,6 +18,8 @@ def test_the_files_lie_where_the_contract_says() -> None:
         layout.journal(LOOP, Journal.RECONCILE) == "/srv/app/.superloop/ops-manager/demo-loop/telemetry/reconcile.jsonl"
     )
     assert layout.registry == "/srv/app/.superloop/ops-manager/fleet/registry.v1.json"
+    assert layout.modes == "/srv/app/.superloop/ops-manager/fleet/modes.jsonl"
+    assert layout.launch_log(LOOP, "0a1b") == "/srv/app/.superloop/ops-manager/demo-loop/launches/0a1b.log"
     assert layout.socket == "/srv/app/.superloop/ops-manager/opsd.sock"
     assert Layout("/srv/app/").lock == "/srv/app/.superloop/ops-manager/.lock"
 
@@ -27,6 +29,12 @@ def test_no_unsafe_id_ever_becomes_a_path(loop_id: str) -> None:
     """The reference manager created folders outside its tree for `--loop ../../x`."""
     with pytest.raises(ValueError, match="cannot name a folder"):
         Layout("/srv/app").document(LoopId(loop_id), Document.STATE)
+
+
+@pytest.mark.parametrize("intent_id", ["../x", "a/b", "", ".", "..", "a.b", "a b", "a\n", "x" * 129])
+def test_no_unsafe_intent_id_ever_becomes_a_path(intent_id: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a file"):
+        Layout("/srv/app").launch_log(LOOP, intent_id)
 
 
 def test_a_home_is_absolute() -> None:

@@ -162,6 +162,45 @@ def test_a_copy_that_a_rotation_carried_on_is_no_step_of_its_own() -> None:
     assert _told(files) == _must(steps)
 
 
+def test_a_copy_whose_step_is_too_far_back_to_be_seen_is_told_already() -> None:
+    retention = {**RETENTION, Journal.INTENT_LOG: Retention(100_000)}
+    files = MemoryFiles("/srv/app")
+    store = _store(files, retention)
+    refused = [step for n in range(2, STEPS_MAX + 40) for step in life_of(an_intent(n), IntentStatus.REFUSED)[1:]]
+    steps = [*life_of(an_intent(1), *WORKED, AMBIGUOUS), *refused]
+    _write(store, steps)
+    _rotate(store, files, an_intent(STEPS_MAX + 40, note="n" * 10_000))
+
+    assert _store(files, retention).mend_intents(LOOP, NOW) == Mended()
+    assert _told(files) == _must(steps)
+
+
+def test_a_copy_hides_nothing_that_settled_before_the_log_was_rotated() -> None:
+    """The disk refused one of the files for a while, until the crash."""
+    retention = {**RETENTION, Journal.INTENT_LOG: Retention(20_000)}
+    files = MemoryFiles("/srv/app")
+    store = _store(files, retention)
+    ambiguous = life_of(an_intent(1), *WORKED, AMBIGUOUS)
+    untold = life_of(an_intent(2), IntentStatus.EXECUTING, IntentStatus.FAILED_COMMAND)
+    refused = life_of(an_intent(3), IntentStatus.REFUSED)[1:]
+    _write(store, ambiguous)
+    _write(store, untold, told=(Journal.CONTROL, Journal.INVOCATIONS))
+    _write(store, refused)
+    _rotate(store, files, an_intent(4, note="n" * 3_000))
+
+    (row,) = _store(files, retention).mend_intents(LOOP, NOW).rows
+
+    assert row.journal is Journal.INTENTS
+    assert _told(files) == _must([*ambiguous, *untold, *refused])
+
+
+def _rotate(store: Store, files: MemoryFiles, step: Intent) -> None:
+    log = LAYOUT.journal(LOOP, Journal.INTENT_LOG)
+    assert files.stat(rotated(log, 1)) is None
+    while files.stat(rotated(log, 1)) is None:
+        _write(store, [step])
+
+
 def test_a_disk_that_refuses_again_is_told_and_what_is_left_is_handed_back() -> None:
     memory = MemoryFiles("/srv/app")
     _write(_store(memory), BEFORE, told=())

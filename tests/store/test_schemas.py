@@ -8,13 +8,19 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 
+from opsd.core.intents.rows import rows
 from opsd.model.effects import Document, Journal
+from opsd.model.intent import IntentKind, IntentStatus
+from opsd.model.mode import Mode, ModeRow
 from opsd.model.reasons import REASONS
 from opsd.store.codec import encode
 from opsd.store.faults import StoreCode
 from opsd.store.schemas import ROWS, schemas
-from tests.store.examples import a_cursor, a_health, a_sample, a_state, an_escalation
+from tests.store.examples import LOOP, a_cursor, a_health, a_sample, a_state, an_escalation, at
+from tests.store.intents import ACTOR, WORKED, an_intent, life_of
 
+DECISION = life_of(an_intent(1, kind=IntentKind.APPROVE), *WORKED, IntentStatus.CONFIRMED)[-1]
+DECISION_ROWS = [append.row for append in rows(DECISION)]
 PUBLISHED = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 
 
@@ -33,8 +39,7 @@ def test_every_artifact_has_a_schema() -> None:
     rows = {f"{journal.value.removesuffix('.jsonl').replace('/', '-')}-row.v1.json" for journal in ROWS}
 
     assert documents | rows <= set(schemas())
-    # The intents' row has no record of its own yet.
-    assert set(Journal) - set(ROWS) <= {Journal.INTENTS}
+    assert set(Journal) == set(ROWS)
 
 
 @pytest.mark.parametrize("name", sorted(schemas()))
@@ -65,6 +70,11 @@ def _keys_of_objects_with_members(schema: Any) -> set[str]:
         ("cursor", a_cursor(3)),
         ("escalations-row", an_escalation("a")),
         ("telemetry-reconcile-row", a_sample(3)),
+        ("intent-log-row", DECISION),
+        ("intents-row", DECISION_ROWS[0]),
+        ("telemetry-control-row", DECISION_ROWS[1]),
+        ("telemetry-control-invocations-row", DECISION_ROWS[2]),
+        ("fleet-modes-row", ModeRow(at(1), Mode.OBSERVE, "riya", ACTOR, "v1", loop_id=LOOP, until=at(9))),
     ],
 )
 def test_what_we_write_keeps_to_its_schema(name: str, record: msgspec.Struct) -> None:
