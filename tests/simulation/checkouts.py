@@ -125,7 +125,7 @@ class Checkout:
         self.scenarios = scenarios
         self.runs = 0
         self._clock, self._table, self._dice, self._attended = clock, table, dice, attended
-        self._pid = 1_000 * (1 + len(repo))
+        self._pid = 0
         self._wanted = ""
         self._held_since_s: float | None = None
         self._held_until_s = 0.0
@@ -210,7 +210,7 @@ class Checkout:
 
     def _run(self, part: Part, launch: Launch | None) -> Iterator[float]:
         self.runs += 1
-        self._pid += 1
+        self._pid = max(self._table.sightings, default=1_000) + 1
         begin_s = self._clock.monotonic()
         only = launch.loop_id if launch else self.loop_ids[0] if len(self.loop_ids) == 1 else None
         steps = run_script(

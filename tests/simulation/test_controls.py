@@ -151,6 +151,20 @@ def test_nothing_happens_to_a_stopped_run_until_it_is_continued() -> None:
     assert stage.events()[-1] == "loop_complete"
 
 
+def test_no_two_runs_ever_have_the_same_process() -> None:
+    """What ends in one checkout must not look as if something had died in another."""
+    stage = Stage("complete").runs()
+    other = Checkout(ClockedFiles(stage.clock), stage.clock, stage.table, "/srv/c", ("c",), Random(1), attended=False)
+    pids = [stage.checkout.pid]
+    for _ in range(3):
+        other.start()
+        pids.append(other.pid)
+        other.end("kill")
+
+    assert len(set(pids)) == 4
+    assert stage.table.sighting(pids[0] or 0, None) is ProcessSighting.ALIVE
+
+
 def test_a_process_that_is_no_run_is_not_signalled() -> None:
     result = Stage("complete").controls.carry_out(SignalRun(4_711, None, None, SignalWord.STOP))
 
