@@ -74,7 +74,7 @@ def see_to_its_end(client: Client, errand: Errand, until: WaitFor, note: Note, d
         if hold_s <= 0:
             return
         try:
-            body = patiently(partial(_ask, client, intent.id, until, hold_s), note, deadline_s=deadline_s)
+            body = patiently(_Asking(client, intent.id, until, hold_s), note, deadline_s=deadline_s)
         except OpsctlError as error:
             errand.error = _lost_sight(intent, error)
             return
@@ -87,6 +87,20 @@ def see_to_its_end(client: Client, errand: Errand, until: WaitFor, note: Note, d
         if monotonic_s() - asked_s < hold_s / 2:
             # The daemon is about to stop, or sees nothing more to wait for: no reason to hammer it.
             pause(max(0.0, min(next(early), deadline_s - monotonic_s())))
+
+
+class _Asking:
+    """Holds the answer back the first time only: after an interruption one wants to hear that the daemon is back."""
+
+    def __init__(self, client: Client, intent_id: str, until: WaitFor, hold_s: float) -> None:
+        self._client = client
+        self._intent_id = intent_id
+        self._until = until
+        self._hold_s = hold_s
+
+    def __call__(self) -> bytes:
+        hold_s, self._hold_s = self._hold_s, 0.0
+        return _ask(self._client, self._intent_id, self._until, hold_s)
 
 
 def _ask(client: Client, intent_id: str, until: WaitFor, hold_s: float) -> bytes:

@@ -21,11 +21,6 @@ _EXIT_OF_CODE = {
     "idempotency_conflict": Exit.USAGE,
     "store_unwritable": Exit.REFUSED,
 }
-# What to do about those of which the message does not say it.
-_REMEDY_OF_CODE = {
-    "not_permitted": "ask somebody in the operators' group, or for membership of it, and log in anew",
-    "not_ambiguous": "opsctl intent show ID says how it stands; there is nothing to acknowledge",
-}
 
 
 class OpsctlError(Exception):
@@ -52,7 +47,7 @@ class RefusedError(OpsctlError):
 
     def __init__(self, status: int, code: str, message: str) -> None:
         fallback = Exit.USAGE if status < 500 else Exit.DAEMON_ERROR
-        super().__init__(_EXIT_OF_CODE.get(code, fallback), message, _REMEDY_OF_CODE.get(code, ""))
+        super().__init__(_EXIT_OF_CODE.get(code, fallback), message)
         self.status = status
         self.code = code
 

@@ -41,7 +41,10 @@ class News(NamedTuple):
 
 
 class IntentsToo(NamedTuple):
-    """That steps of intents are told as well. `history` is how many earlier intents come first, as they stand."""
+    """That steps of intents are told as well. `history` is how many earlier intents come first, as they stand.
+
+    What an intent went through while there was no connection is told as one step: how it stands now.
+    """
 
     history: int = 0
     open_only: bool = False

@@ -28,7 +28,7 @@ def _item(item: ApprovalItem, at: datetime, look: Look) -> str:
         [
             f"{duration(item.age_s):>6}  {painted(item.loop_id, 'strong', look)}  {painted(item.kind, '', look)}",
             f"        {painted(item.says, '', look)}",
-            *(f"        {name:<9} {painted(text, '', look)}" for name, text in facts if text),
+            *(f"        {name:<10} {painted(text, '', look)}" for name, text in facts if text),
             f"        {painted(f'next: {item.command}', 'strong', look)}",
         ]
     )

@@ -59,7 +59,7 @@ def gist(intent: Intent) -> str:
         return f"{intent.acknowledged.by}: {intent.acknowledged.reason}"
     if intent.refusal is not None:
         return f"{intent.refusal.code}: {intent.refusal.message}"
-    evidence = [*intent.stage_evidence, *(intent.confirmation.evidence if intent.confirmation else ())]
+    evidence = intent.stage_evidence[-1:] or (intent.confirmation.evidence if intent.confirmation else ())
     if intent.status is IntentStatus.AMBIGUOUS and intent.confirmation is not None and intent.confirmation.missing:
         return intent.confirmation.missing
     if evidence and intent.status is IntentStatus.CONFIRMED:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import msgspec
+import pytest
 from anyio.streams.text import TextReceiveStream
 
 COMMAND = (sys.executable, "-m", "opsctl")
@@ -36,6 +38,56 @@ async def opsctl(socket_path: str | None, *args: str, cwd: str | None = None) ->
             [*COMMAND, *args], check=False, cwd=cwd, env=environment(socket_path), stdin=subprocess.DEVNULL
         )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+STRANGER_UID, STRANGER_GID = 64_001, 64_002
+# Everything is loaded before: another user may not even be able to read this checkout.
+_AS_STRANGER = f"""
+import json, os, sys, uuid
+import opsctl.defuse, opsctl.commands.act, opsctl.commands.status, opsctl.dispatch
+from opsctl.__main__ import main
+opsctl.dispatch.build_parser()
+os.setgroups([]); os.setgid({STRANGER_GID}); os.setuid({STRANGER_UID})
+sys.exit(main())
+"""
+
+
+async def opsctl_as_stranger(socket_path: str, *args: str) -> Done:
+    """As another user, whom nobody knows; in the one group `STRANGER_GID`."""
+    command = [sys.executable, "-c", _AS_STRANGER, *args]
+    done = await anyio.run_process(command, check=False, env=environment(socket_path), stdin=subprocess.DEVNULL)
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def opsctl_at_a_terminal(socket_path: str, *args: str, typed: str) -> Done:
+    """As from a shell in a terminal: what is `typed` is heard, and `err` is what the terminal showed."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, typed.encode())
+        process = await anyio.open_process(
+            [*COMMAND, *args], env=environment(socket_path), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        assert process.stdout is not None
+        shown = bytearray()
+        with anyio.fail_after(40):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, _read_terminal, ours, shown)
+                out = b"".join([piece async for piece in process.stdout])
+            code = await process.wait()
+    finally:
+        os.close(ours)
+    return Done(code, out.decode(), shown.decode().replace("\r\n", "\n"))
+
+
+def _read_terminal(terminal: int, shown: bytearray) -> None:
+    """Until nobody has it open on the other side any more, which is an error to the kernel."""
+    try:
+        while piece := os.read(terminal, 65_536):
+            shown += piece
+    except OSError:
+        pass
 
 
 class Running:

@@ -1,13 +1,11 @@
 """Each command as a process against a real server: what it prints, and with which code it ends."""
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
 
 import anyio
-import pytest
 
 from opsctl.errors import RefusedError
 from opsctl.exits import SAYS, Exit
@@ -18,7 +16,7 @@ from opsd.protocol import Difference, Verification
 from tests.api.wire import eventually
 from tests.api.world import a_world, open_folder
 from tests.doubles.fleet import a_supervised_run
-from tests.opsctl.cli import environment, opsctl, running
+from tests.opsctl.cli import environment, only_root, opsctl, opsctl_as_stranger, running
 
 ROW = b'{"timestamp":"2026-01-01T00:00:00Z","loopId":"docs-17","category":"run_stuck","id":"e1","summary":"No change."}'
 
@@ -183,29 +181,17 @@ async def test_absent_stale_and_denied_have_their_own_exits(tmp_path: Path) -> N
     assert absent_done.out == stale_done.out == ""
 
 
-# Everything is loaded before: another user may not even be able to read this checkout.
-_STATUS_AS_STRANGER = """
-import json, os, sys
-import opsctl.defuse, opsctl.commands.status, opsctl.dispatch
-from opsctl.__main__ import main
-opsctl.dispatch.build_parser()
-os.setgroups([]); os.setgid(64002); os.setuid(64001)
-sys.exit(main())
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@only_root
 async def test_another_user_is_denied_by_the_file_or_by_the_daemon() -> None:
     """The socket's mode keeps out whom it can; the daemon asks the kernel about the rest."""
     ends = []
     for access in (None, Access(owner_uid=0, socket_gid=64_003)):
         with open_folder() as folder:
             async with a_world(folder, access) as world:
-                command = [sys.executable, "-c", _STATUS_AS_STRANGER, "status"]
-                ends.append(await anyio.run_process(command, check=False, env=environment(world.path)))
+                ends.append(await opsctl_as_stranger(world.path, "status"))
 
-    assert [done.returncode for done in ends] == [Exit.DENIED, Exit.DENIED]
-    by_file, by_daemon = (done.stderr.decode() for done in ends)
+    assert [done.code for done in ends] == [Exit.DENIED, Exit.DENIED]
+    by_file, by_daemon = (done.err for done in ends)
     assert "permission denied on the socket" in by_file
     assert "uid 64001 may not read here" in by_daemon
 
@@ -262,6 +248,17 @@ async def test_ctrl_c_is_exit_130_without_a_word(tmp_path: Path) -> None:
         assert await watch.interrupt() == Exit.INTERRUPTED
 
 
+async def test_completion_offers_the_ids_of_intents(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        await opsctl(world.path, "cancel", "docs-17", "--yes", "--no-wait")
+        script = (await opsctl(None, "completion", "bash")).out
+        wrapper = f'opsctl() {{ {sys.executable} -m opsctl "$@"; }}\n'
+        typed = 'COMP_WORDS=(opsctl intent show ""); COMP_CWORD=3; _shtab_opsctl; printf "%s\\n" "${COMPREPLY[@]}"'
+        done = await anyio.run_process(["bash", "-c", wrapper + script + typed], env=environment(world.path))
+
+    assert "intent-1" in done.stdout.decode().splitlines()
+
+
 async def test_completion_offers_live_names_that_the_shell_cannot_take_amiss(tmp_path: Path) -> None:
     """A loop's name comes from a folder that a run made: pressing TAB must not execute it."""
     evil = f"$(touch${{IFS}}{tmp_path}/owned)"
@@ -302,10 +299,22 @@ async def test_every_command_has_examples() -> None:
         "watch",
         "wait",
         "reconcile",
+        "cancel",
+        "approve",
+        "reject",
+        "start",
+        "pause",
+        "resume",
+        "intents",
+        "intent",
+        "approvals",
+        "mode",
     ):
         assert f"    {command} " in listed
     done = await opsctl(None, "wait", "--help")
     assert "opsctl wait docs-17 --for complete" in done.out
+    below = await opsctl(None, "intent", "ack", "--help")
+    assert "opsctl intent ack ID --reason" in below.out
 
 
 def test_every_error_code_of_the_api_ends_in_its_exit_code() -> None:

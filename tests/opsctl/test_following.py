@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 from opsctl.exits import Exit
+from opsd.model.intent import IntentStatus
 from opsd.model.lifecycle import Lifecycle, Phase
 from tests.api.wire import eventually
 from tests.api.world import World
 from tests.doubles.daemon import Daemon, serving
 from tests.doubles.fleet import a_supervised_run
-from tests.opsctl.cli import Running, running
+from tests.opsctl.cli import Running, opsctl, running
 
 
 def a_row(number: int, loop_id: str = "docs-17") -> bytes:
@@ -180,3 +181,127 @@ async def test_escalations_follow_begins_with_the_last_and_goes_on(tmp_path: Pat
         seen.append(json.loads(await follow.line())["id"])
 
     assert seen == ["e3", "e4", "e9"]
+
+
+async def test_an_intent_is_followed_over_a_restart_to_its_outcome(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with Daemon(world.path) as daemon:
+        await daemon.start(world.fleet, world.queries, world.desk)
+        async with running(world.path, "cancel", "docs-17", "--yes") as cancel:
+            await eventually(lambda: world.desk.waiting > 0)
+            world.desk.move("intent-1", IntentStatus.EXECUTING)
+            await daemon.stop()
+            await until_note(cancel, "trying again until it answers")
+            fleet = world.fleet.restarted("start-2")
+            desk = world.desk.restarted(fleet)
+            await daemon.start(fleet, world.queries, desk)
+            await until_note(cancel, "opsd answers again")
+            desk.move("intent-1", IntentStatus.AMBIGUOUS)
+
+            assert (await cancel.line()).startswith("docs-17  cancel  ambiguous")
+            assert await cancel.ended() == Exit.AMBIGUOUS
+
+
+async def test_what_a_restart_kept_from_being_done_is_told_so(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with Daemon(world.path) as daemon:
+        await daemon.start(world.fleet, world.queries, world.desk)
+        async with running(world.path, "cancel", "docs-17", "--yes") as cancel:
+            await eventually(lambda: world.desk.waiting > 0)
+            await daemon.stop()
+            await until_note(cancel, "trying again until it answers")
+            fleet = world.fleet.restarted("start-2")
+            await daemon.start(fleet, world.queries, world.desk.restarted(fleet))
+
+            assert "opsd_restarted" in (await cancel.until("opsd_restarted"))[-1]
+            assert await cancel.ended() == Exit.REFUSED
+
+
+async def test_an_intent_that_nobody_knows_any_more_is_an_error_not_an_outcome(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with Daemon(world.path) as daemon:
+        await daemon.start(world.fleet, world.queries, world.desk)
+        async with running(world.path, "cancel", "docs-17", "--yes") as cancel:
+            await eventually(lambda: world.desk.waiting > 0)
+            await daemon.stop()
+            await until_note(cancel, "trying again until it answers")
+            world.desk.lose("intent-1")
+            fleet = world.fleet.restarted("start-2")
+            await daemon.start(fleet, world.queries, world.desk.restarted(fleet))
+            await until_note(cancel, "knows nothing of it any more")
+
+            assert await cancel.ended() == Exit.DAEMON_ERROR
+
+
+async def test_waiting_for_an_intent_ends_in_time_though_the_daemon_stays_away(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with Daemon(world.path) as daemon:
+        await daemon.start(world.fleet, world.queries, world.desk)
+        async with running(world.path, "cancel", "docs-17", "--yes", "--timeout", "1.5") as cancel:
+            await eventually(lambda: world.desk.waiting > 0)
+            await daemon.stop()
+            await until_note(cancel, "nobody can say what became of intent intent-1")
+
+            assert await cancel.ended() == Exit.TIMEOUT
+
+
+async def test_intents_follow_tells_every_step_once_over_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with Daemon(world.path) as daemon:
+        await daemon.start(world.fleet, world.queries, world.desk)
+        await opsctl(world.path, "cancel", "docs-17", "--yes", "--no-wait")
+        async with running(world.path, "intents", "-f", "-o", "jsonl") as follow:
+
+            async def step() -> tuple[str, str]:
+                intent = json.loads(await follow.line())
+                return intent["id"], intent["status"]
+
+            assert await step() == ("intent-1", "recorded"), "what there is comes first"
+            await opsctl(world.path, "cancel", "api 03", "--yes", "--no-wait")
+            assert await step() == ("intent-2", "recorded"), "from here on it follows"
+            world.desk.move("intent-1", IntentStatus.EXECUTED)
+            assert [await step(), await step()] == [("intent-1", "executing"), ("intent-1", "executed")]
+            await daemon.stop()
+            await until_note(follow, "trying again until it answers")
+            fleet = world.fleet.restarted("start-2")
+            desk = world.desk.restarted(fleet)
+            desk.move("intent-1", IntentStatus.AMBIGUOUS)
+            await daemon.start(fleet, world.queries, desk)
+            assert [await step(), await step()] == [("intent-1", "ambiguous"), ("intent-2", "expired")]
+            await opsctl(world.path, "cancel", "api 03", "--yes", "--no-wait")
+            assert await step() == ("intent-3", "recorded")
+
+
+async def test_intents_follow_begins_with_those_asked_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with serving(world.path, world.fleet, world.queries, desk=world.desk):
+        world.desk.outcomes["docs-17"] = IntentStatus.CONFIRMED
+        for loop_id in ("docs-17", "docs-17", "api 03"):
+            await opsctl(world.path, "cancel", loop_id, "--yes", "--no-wait")
+        async with running(world.path, "intents", "-f", "-n", "2", "-o", "name") as newest:
+            assert [await newest.line(), await newest.line()] == ["intent-2", "intent-3"]
+        async with running(world.path, "intents", "-f", "--open", "-o", "name") as still_open:
+            assert await still_open.line() == "intent-3"
+        async with running(world.path, "intents", "docs-17", "-f", "-o", "name") as of_loop:
+            assert [await of_loop.line(), await of_loop.line()] == ["intent-1", "intent-2"]
+
+
+async def test_watch_tells_of_intents_and_of_observe_mode(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with serving(world.path, world.fleet, world.queries, desk=world.desk):
+        await opsctl(world.path, "mode", "observe", "--by", "ana", "--reason", "disks")
+        async with running(world.path, "watch", "docs-17") as watch:
+            assert "observe mode for the fleet: by ana since" in await watch.note()
+            assert "observe mode" in await watch.line()
+            await opsctl(world.path, "mode", "normal")
+            assert "normal mode" in await watch.line()
+            await opsctl(world.path, "cancel", "docs-17", "--yes", "--no-wait", "--by", "ana")
+            assert "docs-17  cancel recorded  by ana: -" in await watch.line()
+            world.desk.move("intent-1", IntentStatus.AMBIGUOUS)
+            told = await watch.until("cancel ambiguous")
+            assert told[-1].endswith("(next: opsctl intent show intent-1)")
+
+
+async def until_note(command: Running, text: str) -> None:
+    while text not in await command.note():
+        pass
