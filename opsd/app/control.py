@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from opsd.core import instants
-from opsd.core.defuse import defuse
 from opsd.model.acts import Scene
+from opsd.model.defuse import defuse_lines
 from opsd.model.ids import LoopId, loop_id_fault
 from opsd.model.intent import Watermark
 from opsd.model.observation import Artifact, ProcessSighting
@@ -156,4 +156,4 @@ def _end_of(files: Files, path: str) -> str:
     except OSError:
         return ""
     text = data.decode("utf-8", "replace")
-    return defuse(text.lstrip("\ufffd") if start else text)
+    return defuse_lines(text.lstrip("\ufffd") if start else text)

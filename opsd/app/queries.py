@@ -11,10 +11,10 @@ import msgspec
 
 from opsd.app.history import escalation_page, run_history
 from opsd.app.verify import compare, recompute
-from opsd.core.defuse import defuse
 from opsd.core.explain import explain, last_ingest
 from opsd.core.reconcile import Rules
 from opsd.model.cursor import Cursor
+from opsd.model.defuse import defuse_lines
 from opsd.model.effects import Journal
 from opsd.model.explain import Explanation
 from opsd.model.intent import Intent
@@ -110,7 +110,7 @@ class FileQueries:
             role=log.role,
             iteration=log.iteration,
             path=log.path,
-            text=defuse(part.data.decode("utf-8", "replace")),
+            text=defuse_lines(part.data.decode("utf-8", "replace")),
             next_offset=part.next_offset,
             size_bytes=part.size_bytes,
             available=available,
