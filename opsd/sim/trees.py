@@ -7,6 +7,7 @@ import os
 from datetime import datetime
 
 from opsd.sim.checkout import set_up
+from opsd.sim.documents import CONFIG
 from opsd.sim.fleet import Fleet
 from opsd.sim.part import Part, read_part
 from opsd.sim.steps import Die, Exit, Mark, Rename, Step
@@ -57,6 +58,7 @@ def lay_down(
     tell(told, tree, Stage(path, loop_id, pid, moved), start_s=start_s, until=until)
 
     loops = set_up(path, loop_id, cast)
+    os.utime(os.path.join(path, CONFIG), (start_s, start_s))
     for name, text in tree.files.items():
         _write(os.path.join(path, name), text, written_s.get(name, start_s))
     return loops
