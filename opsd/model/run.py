@@ -14,6 +14,7 @@ from opsd.model.lifecycle import Fold, Projection
 from opsd.model.observation import Artifacts, StreamChange, StreamNote, UnreachableCause
 from opsd.model.process import ProcessMemory
 from opsd.model.sequence import SequenceDocument
+from opsd.model.service import Reach
 from opsd.model.transport import TransportHealth, TransportMode
 
 
@@ -120,6 +121,8 @@ class Run(msgspec.Struct, frozen=True):
     """When the newest failed look was made: a failure that is seen again counts once."""
     last_raw: bytes = b""
     phase_since: datetime | None = None
+    reach: Reach | None = None
+    """Of loops behind a service, how asking it goes. Kept by the poller, like `control` by the control desk."""
     control: ControlState = QUIET
     """Not the passes' own: the control desk keeps it, and a pass leaves it as it is."""
     written: Written = Written()

@@ -62,3 +62,19 @@ class ControlAnswer(msgspec.Struct, frozen=True):
     body: msgspec.Raw = msgspec.Raw(b"null")
     problem: Unreachable | Malformed | None = None
     surely_not_sent: bool = False
+
+
+class Reach(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """How asking a loop's service goes. `requests` counts since opsd started; times are None where there is none.
+
+    `resting_until`: the service failed so often that it is left alone until then. `budget_spent`: more of its polls
+    failed within the last hour than the error budget allows.
+    """
+
+    asked_at: datetime | None = None
+    next_at: datetime | None = None
+    requests: int = 0
+    failures: int = 0
+    resting_until: datetime | None = None
+    budget_spent: bool = False
+    features: tuple[str, ...] = ()

@@ -249,7 +249,7 @@ class Books:
         if control != member.run.control:
             member.run = replace(member.run, control=control, revision=member.run.revision + 1)
             self._feed.changed(loop_id)
-            self._intake.trigger([loop_id])
+            self._intake.judge_anew([loop_id])
 
 
 def _rows_of(intent: Intent, before: Intent | None) -> tuple[Append, ...]:

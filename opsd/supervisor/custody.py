@@ -14,7 +14,7 @@ from opsd.model.ids import LoopId
 from opsd.ports import Clock, Files, Offload
 from opsd.store.layout import Layout
 from opsd.supervisor.intake import Intake
-from opsd.supervisor.roster import Request, Roster
+from opsd.supervisor.roster import Roster
 from opsd.supervisor.turns import Turns
 
 EVERY_S = 5.0
@@ -80,7 +80,7 @@ class Custody:
             member = self._roster.get(loop_id)
             if member is not None and not member.requests:
                 self._log.info("store.removed", loop_id=loop_id, file=document.value)
-                member.requests.append(Request(from_start=True))
+                member.ask(from_start=True)
         self._intake.trigger([loop_id for loop_id, _ in missing], asked=True)
 
 

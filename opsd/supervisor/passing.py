@@ -142,16 +142,16 @@ class Passing:
         return members
 
     async def _run(self, batch: _Batch) -> None:
+        asked = [tuple(each for each in member.requests if each.is_ready) for member in batch.members]
         requests = [
             PassRequest(
                 member.run,
                 TraceId(str(uuid.UUID(int=random.getrandbits(128), version=4))),
-                from_start=any(request.from_start for request in member.requests),
-                asked=bool(member.requests),
+                from_start=any(request.from_start for request in waiting),
+                asked=bool(waiting),
             )
-            for member in batch.members
+            for member, waiting in zip(batch.members, asked, strict=True)
         ]
-        asked = [tuple(member.requests) for member in batch.members]
         now = self._clock.now()
 
         def work() -> list[PassResult]:
@@ -190,7 +190,9 @@ class Passing:
         if self._findings.clear("pass_overdue", about=loop_id):
             self._log.info("pass.returned", loop_id=loop_id)
         decision = self._performer.perform(member, result)
-        if decision is None:
+        if member.run.ref.is_remote:
+            self._queue.done(loop_id, now_s)  # when to ask again is decided where its service is asked
+        elif decision is None:
             self._queue.done(loop_id, now_s, failed=True)
         else:
             self._queue.done(loop_id, now_s, failed=decision.failed, again=decision.again)

@@ -48,8 +48,8 @@ class Performer:
         self._log = log
         self.counts: Counter[str] = Counter()
         self.escalations: Counter[str] = Counter()
-        self.looked: Callable[[LoopId, bool], None] = lambda _loop_id, _changed: None
-        """Who else hears of every pass, and whether the picture changed by it."""
+        self.looked: Callable[[Member, Decision | None], None] = lambda _member, _decision: None
+        """Who else hears of every pass; None where it broke off."""
 
     def perform(self, member: Member, result: PassResult) -> Decision | None:
         """The decision, or None where the pass broke off and nothing changed."""
@@ -57,14 +57,15 @@ class Performer:
         decision = result.decision
         if decision is None:
             self._broke_off(member, result.error or "no word on why")
+            self.looked(member, None)
             return None
         loop_id, before = member.loop_id, member.run
         if self._findings.clear("pass_failed", about=loop_id):
             self._log.info("pass.recovered", loop_id=loop_id)
-        # What intents mean for the picture is not the passes' own, and may have changed while this one was under way.
-        member.run = (
-            decision.run if decision.run.control is before.control else replace(decision.run, control=before.control)
-        )
+        # What intents and polls say of the loop is not the passes' own, and may have changed while this one ran.
+        member.run = decision.run
+        if decision.run.control is not before.control or decision.run.reach is not before.reach:
+            member.run = replace(decision.run, control=before.control, reach=before.reach)
         self.counts["events"] += decision.events_ingested
         self.counts["unanswered"] += decision.failed
         if decision.effects:
@@ -74,7 +75,7 @@ class Performer:
             self._feed.changed(loop_id)
             self._tell_change(before, decision.run)
         self._wake_neighbour(member)
-        self.looked(loop_id, decision.changed)
+        self.looked(member, decision)
         for row in decision.escalations:
             self._feed.escalated(loop_id, row)
             self.escalations[row.category] += 1

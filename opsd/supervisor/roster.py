@@ -27,8 +27,10 @@ class Answer(msgspec.Struct, frozen=True):
 class Request:
     """An operator waits for a pass: that one, and those that its backlog needs."""
 
-    def __init__(self, *, from_start: bool) -> None:
+    def __init__(self, *, from_start: bool, is_ready: bool = True) -> None:
         self.from_start = from_start
+        # Of a loop behind a service the pass answers only once the service was asked for this very request.
+        self.is_ready = is_ready
         self.events_ingested = 0
         self._answered = anyio.Event()
         self._answer: Answer | None = None
@@ -59,6 +61,17 @@ class Member:
     @property
     def loop_id(self) -> LoopId:
         return self.run.ref.loop_id
+
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.looked_s > float("-inf")
+
+    def ask(self, *, from_start: bool = False) -> Request:
+        """A request for a look, which the next pass that can will answer."""
+        request = Request(from_start=from_start, is_ready=not self.run.ref.is_remote)
+        self.requests.append(request)
+        return request
 
     @property
     def is_managed(self) -> bool:

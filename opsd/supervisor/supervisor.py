@@ -15,10 +15,12 @@ import msgspec
 
 from opsd import VERSION
 from opsd.app.passes import Passes
-from opsd.core.reconcile import Rules
+from opsd.core.pace import Pace
+from opsd.core.reconcile import Decision, Rules
 from opsd.logs import Log
 from opsd.model.intent import Intent
 from opsd.ports import Clock, Controls, Files, Offload, Processes, Transport
+from opsd.ports import Services as ServicesPort
 from opsd.protocol import API_VERSION, DaemonStatus, Subsystem
 from opsd.store.layout import Layout
 from opsd.store.store import Store
@@ -39,10 +41,12 @@ from opsd.supervisor.noticing import ChangeNotice, Noticing
 from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
 from opsd.supervisor.perform import Performer
+from opsd.supervisor.polling import Polls
 from opsd.supervisor.queue import WorkQueue
-from opsd.supervisor.roster import Roster
+from opsd.supervisor.roster import Member, Roster
 from opsd.supervisor.services import Service, Services
 from opsd.supervisor.vigil import Vigil
+from opsd.transports.service import ServiceTransport
 from opsd.transports.sweep import Sweep
 
 PASS_RETRY = Backoff(first_s=1.0, longest_s=60.0)
@@ -59,6 +63,7 @@ class Tuning(msgspec.Struct, frozen=True):
     max_concurrent_passes: int = 2
     pass_deadline_s: float = 30.0
     control_timeout_s: float = 60.0
+    pace: Pace = Pace()
 
 
 class Threads(msgspec.Struct, frozen=True):
@@ -68,6 +73,13 @@ class Threads(msgspec.Struct, frozen=True):
     commits: Offload
     looks: Offload
     acts: Offload
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """How loops behind services are reached: what asks, and what hands the answers to the passes."""
+
+    services: ServicesPort
+    transport: ServiceTransport
 
 
 class Supervisor:
@@ -92,6 +104,7 @@ class Supervisor:
         tuning: Tuning,
         pulse: Callable[[bool], None],
         acts_at_once: int = 8,
+        remote: Remote | None = None,
         new_intent_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.findings = DaemonFindings()
@@ -110,7 +123,7 @@ class Supervisor:
         self._feed = Feed(start_id, self._roster, clock)
         self._queue = WorkQueue(retry=PASS_RETRY, jitter=random.random)
         self._intake = Intake(self._queue, self._roster, clock)
-        self._alarms = Alarms(self._intake.trigger, clock=clock, log=log)
+        self._alarms = Alarms(self._intake.judge_anew, clock=clock, log=log)
         self._pending = Pending(retry=COMMIT_RETRY, jitter=random.random)
         self._commits = Commits(
             store.commit,
@@ -185,7 +198,8 @@ class Supervisor:
             log=log,
             new_id=new_intent_id,
         )
-        self._performer.looked = self.desk.looked
+        self._polls = None if remote is None else self._polling(remote, clock, log)
+        self._performer.looked = self._looked
         self._membership = Membership(
             RegistrySource(files, layout),
             store=store,
@@ -237,6 +251,8 @@ class Supervisor:
             Service("intents", self.desk.serve, in_time_s=30.0),
             Service("pulse", self._serve_pulse, in_time_s=5.0),
         ]
+        if self._polls is not None:
+            services.append(Service("polls", self._polls.serve, in_time_s=10.0))
         if watch is not None:
             services.append(Service("watch", self._noticing.hear, in_time_s=None))
         self._services = Services(services, clock=clock, findings=self.findings, log=log)
@@ -250,6 +266,26 @@ class Supervisor:
             daemon=self._daemon_status,
             meters=self._meters,
         )
+
+    def _polling(self, remote: Remote, clock: Clock, log: Log) -> Polls:
+        polls = Polls(
+            remote.services,
+            remote.transport,
+            roster=self._roster,
+            intake=self._intake,
+            thresholds=lambda: self._passes.rules.thresholds,
+            pace=lambda: self._tuning.pace,
+            clock=clock,
+            log=log,
+        )
+        self._intake.poll = polls.soon
+        return polls
+
+    def _looked(self, member: Member, decision: Decision | None) -> None:
+        if decision is not None:
+            self.desk.looked(member.loop_id, decision.changed)
+        if self._polls is not None and member.run.ref.is_remote:
+            self._polls.looked(member, decision)
 
     async def start(self) -> int:
         """Find the loops and restore them from our own files; how many there are. Nothing is looked at yet."""
@@ -384,6 +420,8 @@ class Supervisor:
             "opsd_intents_open": _by_status(self._books.open()),
             "opsd_intents_acting": self._carrier.acting,
             "opsd_intent_rows_unwritten": self._books.unwritten,
+            "opsd_polls_total": self._polls.count if self._polls is not None else 0,
+            "opsd_polls_failed_total": self._polls.failure_count if self._polls is not None else 0,
             "opsd_daemon_findings": {("code", each.code): 1.0 for each in findings},
         }
 

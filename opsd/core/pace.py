@@ -1,0 +1,80 @@
+"""When is a service asked again? Rarely, because a request wakes a sleeping sprite; often only while its run changes.
+
+Asking is `opsd.supervisor.polling`. All randomness is handed in: a fleet must not ask in step.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from opsd.model.lifecycle import Lifecycle
+from opsd.model.run import Run
+from opsd.model.thresholds import Thresholds
+
+RETRY_FIRST_S = 2.0
+RETRY_LONGEST_S = 300.0
+RESTS_AFTER = 5
+"""So many failures in a row, and the service is left alone for longer: its trouble is known by then."""
+BUDGET_POLLS_MIN = 20
+"""Fewer polls than these say nothing about a share of failures."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Seconds. `fast_s` between polls of a run that changes; one that was still for `quiet_after_s` is asked ever more
+    rarely, up to `idle_s`, which holds at once for whatever does not run. `budget` is the share of polls that may fail
+    within an hour."""
+
+    fast_s: float = 2.0
+    quiet_after_s: float = 60.0
+    idle_s: float = 900.0
+    budget: float = 0.1
+
+
+class Next(msgspec.Struct, frozen=True, gc=False):
+    """In how many seconds to ask again, and for how long that answer may be held back for news."""
+
+    in_s: float
+    wait_s: float = 0.0
+
+
+def after_answer(
+    run: Run, pace: Pace, thresholds: Thresholds, *, quiet_s: float, wait_s: float, jitter: float, now: datetime
+) -> Next:
+    """`quiet_s` is for how long no poll has brought news; `wait_s` how long the service can hold an answer back.
+
+    A run that goes on is also asked when its silence would become worth a finding: nobody is called stale unasked.
+    """
+    if not goes_on(run):
+        return Next(pace.idle_s * (0.9 + 0.2 * jitter))
+    if quiet_s < pace.quiet_after_s:
+        return Next(pace.fast_s * 0.1 * jitter, wait_s) if wait_s else Next(pace.fast_s * (0.75 + 0.5 * jitter))
+    in_s = min(pace.idle_s, quiet_s * (0.75 + 0.5 * jitter))
+    turn_s = _next_turn_s(run, thresholds, now)
+    return Next(in_s if turn_s is None else min(in_s, turn_s))
+
+
+def goes_on(run: Run) -> bool:
+    """Whether the loop is in the middle of a run, as far as the newest answer tells."""
+    return run.projection is not None and run.projection.transition.current_state is Lifecycle.RUNNING
+
+
+def after_failure(failures: int, *, retry_after_s: float | None, jitter: float) -> Next:
+    """Full jitter below a doubling ceiling; at least what the service asked for."""
+    ceiling_s = min(RETRY_LONGEST_S, RETRY_FIRST_S * 2 ** min(failures - 1, 16))
+    in_s = ceiling_s * (0.5 + 0.5 * jitter) if failures >= RESTS_AFTER else max(RETRY_FIRST_S / 2, ceiling_s * jitter)
+    return Next(max(in_s, retry_after_s or 0.0))
+
+
+def is_spent(asked: int, failed: int, pace: Pace) -> bool:
+    """Whether more polls of the last hour failed than the budget allows; at exactly the budget it is not spent."""
+    return asked >= BUDGET_POLLS_MIN and failed > pace.budget * asked
+
+
+def _next_turn_s(run: Run, thresholds: Thresholds, now: datetime) -> float | None:
+    """When the run's silence crosses the next threshold, in seconds from now; None where it has crossed them all."""
+    last = run.fold.last
+    if last is None or last.at is None:
+        return None
+    limits = (thresholds.degraded_ingest_lag_seconds, thresholds.critical_ingest_lag_seconds)
+    turns = (last.at + timedelta(seconds=limit + 1) for limit in limits)
+    return min((left_s for turn in turns if (left_s := (turn - now).total_seconds()) > 0), default=None)
