@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from opsd.core.intents import life
 from opsd.core.intents.evidence import Outcome, Verdict, confirmation, judge, run_status, stage, unseen
 from opsd.model.acts import ActProblem, ActResult, Scene
+from opsd.model.health import Finding, Severity
 from opsd.model.intent import Intent, IntentKind, Stage
 from opsd.model.lifecycle import Fold, Phase
 from opsd.model.observation import Artifact
@@ -16,6 +17,7 @@ from opsd.model.runtime import Approval, Presence, RuntimeState
 from tests.core.builders import (
     RUN_ID,
     a_fold,
+    a_run,
     a_state,
     a_summary,
     an_active_run,
@@ -45,6 +47,7 @@ from tests.core.intents.asking import (
     at_work,
     carried_out,
 )
+from tests.core.judging import failing, health_of
 
 CONFIRMED, NOT_YET, CONTRARY = Outcome
 AGAIN = stamp(62)
@@ -358,6 +361,18 @@ class TestStart:
         scene = a_scene(heartbeat=a_beat(61, status="exited", exit_code=0))
 
         assert self.verdict(scene=scene, **members).outcome is expected
+
+    @pytest.mark.parametrize(("looked_s", "expected"), [(61, NOT_YET), (62, CONTRARY)])
+    def test_of_a_loop_that_never_ran_a_look_that_finds_no_log_is_enough(
+        self, looked_s: float, expected: Outcome
+    ) -> None:
+        missing = Finding("artifacts_missing", Severity.DEGRADED, None, "There is no log.", "o")
+        run = a_run(transport_health=failing(1), failed_at=moment(looked_s))
+        run = replace(run, health=replace(health_of(run), findings=(missing,)))
+        scene = a_scene(state=Artifact(), heartbeat=a_beat(61, status="exited", exit_code=1))
+        intent = carried_out(an_intent(IntentKind.START), run, a_scene(state=Artifact()))
+
+        assert judged(intent, run, scene).outcome is expected
 
     def test_a_beat_without_a_time_of_writing_is_dated_by_its_own_word(self) -> None:
         beat = replace(a_beat(61, status="exited", exit_code=1), mtime=None)
