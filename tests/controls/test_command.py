@@ -11,7 +11,7 @@ import pytest
 from opsd.controls import command
 from opsd.controls.output import LINES_MAX, SIZE_BYTES_MAX
 from opsd.model.acts import ActProblem, ActResult
-from tests.controls.scripts import eventually, kill, number_in, script, state_of
+from tests.doubles.scripts import eventually, kill, number_in, script, state_of
 
 
 def run(*argv: str, cwd: Path | str | None = None, timeout_s: float = 20.0, **variables: str) -> ActResult:

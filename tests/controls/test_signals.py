@@ -15,7 +15,7 @@ from opsd.controls.signals import signal_run
 from opsd.model.acts import ActProblem, ActResult, SignalRun, SignalWord
 from opsd.model.observation import ProcessSighting
 from opsd.processes import ProcFs
-from tests.controls.scripts import eventually, kill, number_in, script, state_of
+from tests.doubles.scripts import eventually, kill, number_in, parent_of, script, state_of
 
 ROOT = Path(__file__).parents[2]
 DONE = ActResult()
@@ -112,7 +112,7 @@ def test_a_child_in_a_group_of_its_own_does_not_work_on(tmp_path: Path, start: S
 def test_one_of_the_group_whose_parent_is_gone_is_not_forgotten(tmp_path: Path, start: Start) -> None:
     run = start(f"sh -c 'sleep 60 & echo $! > {tmp_path}/orphan'; wait; sleep 60; true")
     orphan = number_in(tmp_path / "orphan")
-    eventually(lambda: not ProcFs().command_line(orphan) or _parent(orphan) != run.pid, "its parent is gone")
+    eventually(lambda: not ProcFs().command_line(orphan) or parent_of(orphan) != run.pid, "its parent is gone")
 
     assert told(run.pid, run.pid, SignalWord.STOP) == DONE
     stands_still(run.pid, orphan)
@@ -235,10 +235,6 @@ def test_a_child_of_another_user_is_named(tmp_path: Path) -> None:
     kill(child)
     run.kill()
     run.wait()
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _uid(pid: int) -> int:

@@ -35,6 +35,10 @@ def state_of(pid: int) -> str:
     return "" if letter in "ZX" else letter
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def number_in(path: Path) -> int:
     """A pid that a script wrote; waits for it."""
     eventually(lambda: path.exists() and path.read_text().strip() != "", f"{path.name} says a pid")
