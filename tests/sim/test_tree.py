@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opsd.sim.steps import AddEntry, Append, Delete, Document, FileOp, Replace, Touch, Truncate
@@ -21,6 +21,7 @@ OPS: st.SearchStrategy[FileOp] = st.one_of(
 )
 
 
+@settings(deadline=None)  # a real disk takes its time
 @given(st.lists(OPS, max_size=12))
 def test_disk_and_memory_agree_after_any_history(history: list[FileOp]) -> None:
     """Digests and instant trees are made in memory; they mean something only if a disk would look the same."""
