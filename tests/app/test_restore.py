@@ -1,19 +1,30 @@
 """After a restart opsd goes on from what its files say, however they came to lie there, and tells nothing twice."""
 
+import errno
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from opsd.app.restore import Restored, restore
 from opsd.disk import Disk
 from opsd.model.effects import Document, Journal
+from opsd.model.intent import QUIET, Intent, IntentKind, IntentStatus
 from opsd.model.run import LoopRef
+from opsd.store.commit import LoopCommit
+from opsd.store.faults import StoreFault
+from opsd.store.layout import Layout
+from opsd.store.load import LastControl
+from opsd.store.store import Store
 from opsd.transports.tail import Limits
 from tests.app.desk import LOOP, Desk
-from tests.doubles.files import MemoryFiles
+from tests.doubles.files import FaultyFiles, MemoryFiles
 from tests.faults.fleet import START, Manager, lay_down_from
 from tests.simulation.machine import Killed, Machine
+from tests.store.examples import LOOP as INTENT_LOOP
+from tests.store.examples import NOW
+from tests.store.intents import TOLD, WORKED, an_intent, commits_of, life_of, must_be_told, told_ids
 from tests.transports.trees import Table
 
 BAD_LINE = b"Segmentation fault\n"
@@ -157,3 +168,86 @@ def test_a_replay_that_was_interrupted_by_a_failed_look_and_a_kill_is_begun_agai
         pass
 
     assert manager.runs[0].fold.event_count == lines
+
+
+# Intents
+
+
+CONFIRMED = life_of(an_intent(1, kind=IntentKind.PAUSE), *WORKED, IntentStatus.CONFIRMED)
+AMBIGUOUS = life_of(an_intent(2), *WORKED, IntentStatus.AMBIGUOUS)
+
+
+def _home_with(steps: list[Intent], *, told: bool = True) -> MemoryFiles:
+    """Without `told`, a crash kept the rows of the last step from the files that others read."""
+    files = MemoryFiles("/srv/app")
+    store = Store(Layout("/srv/app"), files)
+    *before, last = commits_of(steps)
+    for commit in before:
+        store.commit([commit], NOW)
+    store.commit([last if told else LoopCommit(INTENT_LOOP, last.effects[:1])], NOW)
+    return files
+
+
+def _restored(files: MemoryFiles | FaultyFiles) -> tuple[Restored, list[StoreFault]]:
+    (loop,), faults = restore(Store(Layout("/srv/app"), files), [LoopRef(INTENT_LOOP, "/srv/app")], NOW)
+    return loop, faults
+
+
+def test_a_restart_knows_what_is_open_and_who_paused_the_run() -> None:
+    loop, faults = _restored(_home_with([*CONFIRMED, *AMBIGUOUS]))
+
+    assert (loop.intents, faults) == ((CONFIRMED[-1], AMBIGUOUS[-1]), [])
+    control = loop.run.control
+    assert (control.last_status, control.last_is_ours) == ("ambiguous", True)
+    assert [one.id for one in control.ambiguous] == ["intent-2"]
+    assert control.pause is not None
+    assert control.pause.intent_id == "intent-1"
+    assert loop.last_control == LastControl("ambiguous", ours=True)
+
+
+def test_a_restart_leaves_an_intent_that_was_being_carried_out_as_it_was() -> None:
+    """What it did is a question of evidence, and of the desk's."""
+    loop, _ = _restored(_home_with(AMBIGUOUS[:2]))
+
+    assert loop.intents == (AMBIGUOUS[1],)
+    assert loop.run.control.in_flight is not None
+    assert loop.last_control == LastControl()
+
+
+def test_what_a_crash_kept_from_others_is_told_by_the_restart_and_counts_as_the_last() -> None:
+    files = _home_with([*CONFIRMED, *AMBIGUOUS], told=False)
+
+    loop, faults = _restored(files)
+
+    assert loop.last_control == LastControl("ambiguous", ours=True)
+    assert loop.run.control.last_status == "ambiguous"
+    assert {fault.path.rpartition("/")[2] for fault in faults} == {
+        "intents.jsonl",
+        "control.jsonl",
+        "control-invocations.jsonl",
+    }
+    assert [must_be_told([*CONFIRMED, *AMBIGUOUS], journal) for journal in TOLD] == [
+        told_ids(Layout("/srv/app"), files, journal) for journal in TOLD
+    ]
+    again, faults = _restored(files)
+    assert (again.last_control, faults) == (loop.last_control, [])
+
+
+def test_what_the_disk_still_refuses_is_handed_to_who_writes_next() -> None:
+    files = FaultyFiles(_home_with(AMBIGUOUS, told=False))
+    files.fail("append", errno.ENOSPC)
+
+    loop, faults = _restored(files)
+
+    assert [append.journal for append in loop.untold] == list(TOLD)
+    assert {fault.code for fault in faults} == {"store_unwritable"}
+    assert loop.last_control == LastControl()
+
+
+def test_a_loop_that_was_never_asked_anything_costs_a_restart_one_stat() -> None:
+    files = FaultyFiles(MemoryFiles("/srv/app"))
+
+    loop, _ = _restored(files)
+
+    assert loop.run.control == QUIET
+    assert [what for what, path in files.calls if "intent-log" in path or "control" in path] == ["stat"]
