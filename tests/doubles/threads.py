@@ -1,4 +1,4 @@
-"""An offload without threads, and one whose work the test lets go on."""
+"""An offload without threads, one whose work the test lets go on, and one that nobody hears from again."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -32,3 +32,16 @@ class Held:
 
     def release(self) -> None:
         self._released.set()
+
+
+class Lost:
+    """`opsd.ports.Offload` that does the work, and whose caller dies before it hears of it."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    async def run(self, work: Callable[[], R], /) -> R:
+        work()
+        self.done += 1
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes it")

@@ -14,10 +14,11 @@ from opsd.model.acts import Act, ActResult
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifacts, Observation, ProcessSighting, Seen, Unreachable, UnreachableCause
 from opsd.model.run import LoopRef
-from opsd.ports import Ask, Controls, Files, Offload
+from opsd.ports import Ask, Controls, Files, Offload, Transport
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
+from opsd.transports.local import LocalTransport
 from opsd.transports.sweep import Sweep
 from tests.doubles.clock import VirtualClock, settle
 from tests.doubles.files import FaultyFiles, MemoryFiles
@@ -29,9 +30,10 @@ Entry = Mapping[str, object]
 
 
 class ScriptedTransport:
-    """`opsd.ports.Transport`: every loop is well, except for those that the test says otherwise of."""
+    """`opsd.ports.Transport`: every loop is well, or as `real` sees it, except where the test says otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: Transport | None = None) -> None:
+        self._real = real
         self.looks: Counter[str] = Counter()
         self.asks: list[Ask] = []
         self.forgotten: list[str] = []
@@ -41,18 +43,23 @@ class ScriptedTransport:
 
     def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
         self.asks += asks
-        return [self._look(ask.ref, now) for ask in asks]
+        return [self._look(ask, now) for ask in asks]
 
     def forget(self, ref: LoopRef) -> None:
         self.forgotten.append(ref.loop_id)
+        if self._real is not None:
+            self._real.forget(ref)
 
-    def _look(self, ref: LoopRef, now: datetime) -> Observation:
+    def _look(self, ask: Ask, now: datetime) -> Observation:
+        ref = ask.ref
         self.looks[ref.loop_id] += 1
         self.on_look(ref.loop_id)
         if ref.loop_id in self.breaks:
             raise ValueError(f"a fault of ours at {ref.loop_id}")
         if ref.loop_id in self.missing:
             return Unreachable(now, UnreachableCause.ARTIFACTS_MISSING, "snapshot_unavailable", "not there")
+        if self._real is not None:
+            return self._real.observe([ask], now)[0]
         return Seen(now, (), (), b"", 0, None, Artifacts(), ProcessSighting.NONE)
 
 
@@ -67,6 +74,8 @@ class NoControls:
 
 
 class World:
+    """`reads`: loops are looked at as the daemon does it, in the files on `disk` and in the table `processes`."""
+
     def __init__(
         self,
         home: str = HOME,
@@ -75,13 +84,19 @@ class World:
         passes: Offload | None = None,
         deadline_s: float = 30.0,
         controls: Controls | None = None,
+        clock: VirtualClock | None = None,
+        processes: Table | None = None,
+        reads: bool = False,
+        acts: Offload | None = None,
+        acts_at_once: int = 8,
     ) -> None:
-        self.clock = VirtualClock()
+        self.clock = clock or VirtualClock()
+        self.processes = processes or Table()
         self.disk = disk or MemoryFiles(f"{HOME}/.superloop/ops-manager/fleet")
         self.files = FaultyFiles(self.disk)
         self.layout = Layout(home)
         self.store = Store(self.layout, self.files)
-        self.transport = ScriptedTransport()
+        self.transport = ScriptedTransport(LocalTransport(self.files, self.processes) if reads else None)
         self.pulses: list[bool] = []
         inline = Inline()
         self.tuning = Tuning(Rules(home), pass_deadline_s=deadline_s)
@@ -91,18 +106,20 @@ class World:
             files=self.files,
             store=self.store,
             transport=self.transport,
-            processes=Table(),
+            processes=self.processes,
             controls=controls or NoControls(),
             watch=None,
             sweep=Sweep(self.files),
             sweep_interval_s=1.0,
-            threads=Threads(passes=passes or inline, commits=inline, looks=inline, acts=inline),
+            threads=Threads(passes=passes or inline, commits=inline, looks=inline, acts=acts or inline),
             clock=self.clock,
             log=logger(),
             tuning=self.tuning,
             pulse=self.pulses.append,
+            acts_at_once=acts_at_once,
         )
         self.fleet = self.supervisor.fleet
+        self.desk = self.supervisor.desk
 
     def registry(self, *entries: str | Entry) -> None:
         """The registry names these loops; each in a checkout of its own, unless its entry says otherwise."""

@@ -6,6 +6,7 @@ An event lies beyond it by its line; in another log than the watermark's (cut or
 from opsd.core.instants import whole
 from opsd.model.intent import Evidence, Watermark
 from opsd.model.lifecycle import EventMark, Fold
+from opsd.model.run import Run
 
 NOT_A_RUNS = "approval_decision"
 """The one event that no run logs: `approve` does."""
@@ -19,6 +20,12 @@ def is_beyond(event: EventMark, mark: Watermark, fold: Fold) -> bool:
     if fold.epoch == mark.epoch:
         return event.line > mark.line and (event.at is None or event.at >= whole(mark.at))
     return event.at is not None and event.at > mark.at
+
+
+def has_never_run(run: Run) -> bool:
+    """Whether the last look found neither folder nor log, of which nothing was ever read either."""
+    missing = run.health is not None and any(finding.code == "artifacts_missing" for finding in run.health.findings)
+    return missing and run.fold.line == 0 and run.rebuild is None
 
 
 def begun_since(mark: Watermark, fold: Fold) -> tuple[Evidence, ...]:

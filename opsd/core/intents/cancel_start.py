@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from opsd.core.clues import on_file
 from opsd.core.instants import parse
-from opsd.core.intents.beyond import NOT_A_RUNS, begun_since, is_beyond, quoted
+from opsd.core.intents.beyond import NOT_A_RUNS, begun_since, has_never_run, is_beyond, quoted
 from opsd.core.intents.scenery import is_marked_active, own_run
 from opsd.core.intents.verdict import (
     INACTIVE,
@@ -122,7 +122,8 @@ def _is_read_since(run: Run, scene: Scene) -> bool:
     if written is None:
         at = parse(beat.value.timestamp) if beat.value is not None else None
         written = at + timedelta(seconds=1) if at is not None else None
-    read = run.last_contact_at
+    # Where there is no log at all, a look that finds none has read it to its end.
+    read = run.failed_at if has_never_run(run) else run.last_contact_at
     # A file's own time comes from a clock that ticks more coarsely than ours.
     return read is not None and written is not None and read >= written + _CLOCK_TICK and not run.backlog_bytes
 

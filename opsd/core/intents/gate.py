@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from opsd.core.clues import on_file
+from opsd.core.intents.beyond import has_never_run
 from opsd.core.intents.scenery import is_left_over, is_marked_active, is_surely_gone, marked_loop, other_marked, own_run
 from opsd.model.acts import Scene
 from opsd.model.ids import UNKNOWN_RUN
@@ -119,7 +120,7 @@ def _not_managed(question: Question) -> Objection | None:
 def _not_seen(question: Question) -> Objection | None:
     """The picture in memory: a look that failed, or has not come to the log's end, knows too little."""
     run = question.run
-    if question.intent.intent is IntentKind.START and _has_never_run(run):
+    if question.intent.intent is IntentKind.START and has_never_run(run):
         return None
     health = run.transport_health
     if health is not None and health.failure_streak:
@@ -131,12 +132,6 @@ def _not_seen(question: Question) -> Objection | None:
     if run.backlog_bytes:
         return Objection(f"{run.backlog_bytes} bytes of the loop's log are still unread.")
     return None
-
-
-def _has_never_run(run: Run) -> bool:
-    """Whether the last look found neither folder nor log, of which nothing was ever read either."""
-    missing = run.health is not None and any(finding.code == "artifacts_missing" for finding in run.health.findings)
-    return missing and run.fold.line == 0 and run.rebuild is None
 
 
 _FILES: Final[Mapping[IntentKind, tuple[str, ...]]] = {
