@@ -52,9 +52,12 @@ def read_registry(data: bytes, source: str) -> RegistryReading:
     return RegistryReading(errors=tuple(check.errors)) if check.errors else RegistryReading(registry)
 
 
-def loop_refs(registry: Registry, home: str) -> tuple[LoopRef, ...]:
-    """The registry's loops in its order. One that cannot be managed carries the fault for which it is only listed."""
-    return tuple(_loop_ref(loop, home) for loop in registry.loops)
+def loop_refs(registry: Registry, home: str, *, remote: bool = False) -> tuple[LoopRef, ...]:
+    """The registry's loops in its order. One that cannot be managed carries the fault for which it is only listed.
+
+    `remote`: there is a way to loops behind services.
+    """
+    return tuple(_loop_ref(loop, home, remote=remote) for loop in registry.loops)
 
 
 def faulty_id(loop_id: str) -> tuple[str | None, str | None]:
@@ -63,10 +66,10 @@ def faulty_id(loop_id: str) -> tuple[str | None, str | None]:
     return (None, None) if fault is None else (fault, f"loop id {loop_id!a}: {_LOOP_FAULTS[fault]}")
 
 
-def _loop_ref(loop: RegisteredLoop, home: str) -> LoopRef:
+def _loop_ref(loop: RegisteredLoop, home: str, *, remote: bool) -> LoopRef:
     fault, detail = faulty_id(loop.loop_id)
     service = _service_ref(loop.service)
-    if fault is None and loop.transport is not TransportMode.LOCAL:
+    if fault is None and loop.transport is not TransportMode.LOCAL and not remote:
         fault, detail = "transport_not_supported", f"loop {loop.loop_id}: transport {loop.transport} is not available"
     repo_path = home if loop.repo_path is UNSET else posixpath.normpath(posixpath.join(home, loop.repo_path))
     return LoopRef(loop.loop_id, repo_path, loop.transport, loop.enabled, fault, detail, loop.metadata, service)

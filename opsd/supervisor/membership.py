@@ -47,10 +47,14 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class RegistrySource:
-    """Looks whether registry and home changed since the last look. Synchronous, for one thread at a time."""
+    """Looks whether registry and home changed since the last look. Synchronous, for one thread at a time.
 
-    def __init__(self, files: Files, layout: Layout) -> None:
+    `remote`: there is a way to loops behind services.
+    """
+
+    def __init__(self, files: Files, layout: Layout, *, remote: bool = False) -> None:
         self._files = files
+        self._remote = remote
         self._path = layout.registry
         self._home = layout.home
         self._loops = f"{runtime_folder(layout.home)}/loops"
@@ -83,7 +87,7 @@ class RegistrySource:
         if reading is not None:
             if reading.registry is None:
                 return _Found(self._path, errors=reading.errors)
-            return _Found(self._path, loop_refs(reading.registry, self._home))
+            return _Found(self._path, loop_refs(reading.registry, self._home, remote=self._remote))
         try:
             return _Found(DISCOVERY, discover(self._files, self._home))
         except OSError as error:

@@ -201,7 +201,7 @@ class Supervisor:
         self._polls = None if remote is None else self._polling(remote, clock, log)
         self._performer.looked = self._looked
         self._membership = Membership(
-            RegistrySource(files, layout),
+            RegistrySource(files, layout, remote=remote is not None),
             store=store,
             transport=transport,
             roster=self._roster,
