@@ -15,6 +15,8 @@ from opsd.store.codec import decode
 from opsd.store.faults import Corrupt
 from opsd.store.journal import Line, Unreadable, newest_first
 
+_READINGS_MAX = 3
+
 
 class IntentRows(msgspec.Struct, frozen=True):
     """`intents` are oldest first, by their ordinals."""
@@ -83,20 +85,37 @@ def rows_with(files: Files, paths: Sequence[str], text: str) -> Iterator[Intent]
 
 def lines(files: Files, paths: Sequence[str]) -> Iterator[Line | Unreadable]:
     """The log's lines, newest first. A log whose youngest file is missing has none: no rotation ever leaves it so."""
+    if _youngest(files, paths) is not None:
+        yield from newest_first(files, paths)
+
+
+def _youngest(files: Files, paths: Sequence[str]) -> int | None:
+    """Which file is the youngest now; None where there is no log."""
     try:
-        if files.stat(paths[0]) is None:
-            return
+        found = files.stat(paths[0])
     except OSError:
-        pass  # reading it says what is wrong
-    yield from newest_first(files, paths)
+        return -1  # reading it says what is wrong
+    return None if found is None else found.inode
 
 
 def _read(files: Files, paths: Sequence[str], settled_max: int) -> _Found:
+    found = _Found([], {}, [])
+    for _ in range(_READINGS_MAX):
+        youngest = _youngest(files, paths)
+        if youngest is None:
+            break
+        found = _read_once(files, paths, settled_max)
+        if _youngest(files, paths) == youngest:
+            break  # else it was rotated meanwhile, and what is open may stand in a part that was not read
+    return found
+
+
+def _read_once(files: Files, paths: Sequence[str], settled_max: int) -> _Found:
     intents: list[Intent] = []
     found: dict[str, bytes] = {}
     unreadable: list[Unreadable] = []
     settled = 0
-    for line in lines(files, paths):
+    for line in newest_first(files, paths):
         if isinstance(line, Unreadable):
             unreadable.append(line)
             continue

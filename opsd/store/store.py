@@ -55,7 +55,10 @@ class Store:
         return read_tail(self._files, self._generations(loop_id, journal), rows_max=limit, since=since)
 
     def intents(self, loop_id: LoopId, *, settled_max: int) -> tuple[Intent, ...]:
-        """Every open intent and the newest `settled_max` settled ones, oldest first. What is unreadable is left out."""
+        """Every open intent, the newest `settled_max` settled ones and older ones that still matter, oldest first.
+
+        What is unreadable is left out.
+        """
         log = self._generations(loop_id, Journal.INTENT_LOG)
         return read_intents(self._files, log, settled_max=settled_max).intents
 

@@ -12,6 +12,7 @@ from opsd.core.intents.book import Book, book_of
 from opsd.model.effects import Append, Journal
 from opsd.model.ids import LoopId
 from opsd.model.intent import NEXT, Intent, IntentKind, IntentStatus, Stage
+from opsd.ports import FileStat
 from opsd.store.commit import Committed, LoopCommit
 from opsd.store.journal import RETENTION, Retention
 from opsd.store.layout import Layout, rotated
@@ -222,6 +223,32 @@ def test_a_log_that_cannot_be_rotated_grows_and_its_generations_are_not_used_up(
     files.heal()
     _write(Store(LAYOUT, files, SMALL), _refused(60, 60))
     assert [intent.ordinal for intent in store.intents(LOOP, settled_max=40)] == list(range(21, 61))
+
+
+def test_a_reader_whose_log_is_rotated_under_his_hands_misses_nothing_that_is_open() -> None:
+    """Queries read in a thread of their own."""
+    retention = {**RETENTION, Journal.INTENT_LOG: Retention(300_000)}
+    memory = MemoryFiles("/srv/app")
+    writer = Store(LAYOUT, memory, retention)
+    ambiguous = life_of(an_intent(1), *WORKED, AMBIGUOUS)
+    _write(writer, [*ambiguous, *_refused(2, 400)])
+    assert memory.stat(rotated(LOG, 1)) is None
+
+    class Hands(FaultyFiles):
+        def read(self, path: str, offset: int, size_bytes: int) -> tuple[FileStat, bytes]:
+            found = super().read(path, offset, size_bytes)
+            if len(self.calls) == 3:
+                n = 401
+                while memory.stat(rotated(LOG, 1)) is None:
+                    _write(writer, _refused(n, n))
+                    n += 1
+            return found
+
+    hands = Hands(memory)
+    found = Store(LAYOUT, hands, retention).intents(LOOP, settled_max=0)
+
+    assert memory.stat(rotated(LOG, 1)) is not None
+    assert [intent for intent in found if intent.is_open] == ambiguous[-1:]
 
 
 def _generations(files: MemoryFiles) -> list[str]:
