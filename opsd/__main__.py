@@ -79,6 +79,8 @@ def launch_parser() -> argparse.ArgumentParser:
         description="Begin a loop's run, and keep its heartbeat until it ends. The exit code is the run's, 128 and the "
         "number of the signal that ended it, 2 for a request that makes no sense, 126 or 127 where the command cannot "
         "be begun. SIGTERM, SIGINT and SIGHUP are passed on to the run; SIGKILL leaves it running.",
+        epilog="examples:\n  opsd launch --repo /srv/docs --loop docs-17 -- superloop.sh run --loop docs-17",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     plan.add_arguments(parser)

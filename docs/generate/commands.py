@@ -10,7 +10,7 @@ from docs.generate.markdown import code, page, table
 from opsctl.arguments import build_parser
 from opsctl.exits import SAYS
 from opsd.__main__ import build_parser as opsd_parser
-from opsd.__main__ import sim_parser
+from opsd.__main__ import launch_parser, sim_parser
 from opsd.exits import ExitCode
 
 _OPSCTL = """
@@ -34,6 +34,7 @@ def render() -> str:
         "## opsd",
         _OPSD,
         table(("command", "what it does"), _overview(opsd_parser())),
+        *_command(launch_parser(), known=frozenset()),
         *_command(sim_parser(), known=frozenset()),
         "### opsd: exit codes",
         _exit_codes({each.value: each.says for each in ExitCode}),
