@@ -12,7 +12,7 @@ from opsd.core.findings import judge
 from opsd.core.health import document
 from opsd.model.escalation import EscalationRow
 from opsd.model.ids import LoopId
-from opsd.model.intent import ControlState
+from opsd.model.intent import ControlState, PauseNote
 from opsd.model.lifecycle import DivergenceFlags, Ending, Phase, RunFacts
 from opsd.model.observation import Artifacts, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
@@ -109,6 +109,7 @@ def recovering(phase: Phase = Phase.RUNNING) -> Run:
     return projected(phase, artifacts=Artifacts(recovery=on_file(RecoveryRequest(stamp(1), 1, "pending", "why"))))
 
 
+PAUSED_UNTIL_DAWN = ControlState(pause=PauseNote("i-1", "riya", moment(-60), until=moment(0)))
 RUNNING = projected()
 STUCK = ended(Ending.STUCK, Phase.STUCK)
 DIVERGED = projected(flags=DivergenceFlags(active_mismatch=True))
@@ -179,6 +180,7 @@ class TestOurOwn:
             (ended(Ending.RATE_LIMITED, Phase.RATE_LIMITED), "run_rate_limited"),
             (awaiting(), "approval_pending"),
             (recovering(), "recovery_waiting"),
+            (projected(Phase.PAUSED, control=PAUSED_UNTIL_DAWN), "pause_expired"),
         ],
     )
     def test_each_is_told_once_and_so_is_its_end(self, run: Run, category: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opsd.model.health import Severity
-from opsd.model.intent import ControlState
+from opsd.model.intent import ControlState, IntentKind, IntentStatus, OpenIntent, PauseNote
 from opsd.model.lifecycle import DivergenceFlags, Ending, EventMark, Limit, Phase, RunFacts
 from opsd.model.observation import Artifact, Artifacts, StreamChange, StreamNote, UnreachableCause
 from opsd.model.process import Liveness, ProcessMemory
@@ -504,9 +504,94 @@ class TestTheCourse:
         assert found.severity is DEGRADED
         assert says in found.evidence
 
+
+def open_intent(intent_id: str, after_s: float, kind: IntentKind = IntentKind.CANCEL) -> OpenIntent:
+    return OpenIntent(intent_id, kind, IntentStatus.AMBIGUOUS, "riya", moment(after_s))
+
+
+class TestWhatWasAsked:
+    """Rules 2 and 3 of the contract."""
+
     @pytest.mark.parametrize("status", [None, "confirmed", "executed", "refused"])
     def test_a_control_request_that_went_well_is_none_of_ours(self, status: str | None) -> None:
         assert judged(projected(control=ControlState(last_status=status))) == {}
+
+    def test_an_ambiguous_intent_stands_until_it_is_settled_whatever_came_after_it(self) -> None:
+        later = ControlState("confirmed", last_is_ours=True, ambiguous=(open_intent("i-1", 30),))
+
+        found = judged(projected(control=later))["control_ambiguous"]
+
+        assert (found.severity, found.since, found.onset) == (DEGRADED, moment(30), "i-1")
+        assert "`opsctl intent ack i-1`" in found.evidence
+
+    def test_several_are_one_finding_that_names_them_all(self) -> None:
+        both = ControlState(ambiguous=(open_intent("i-1", 30), open_intent("i-2", 20, IntentKind.START)))
+
+        found = judged(projected(control=both))["control_ambiguous"]
+
+        assert (found.since, found.onset) == (moment(20), "i-1 i-2")
+        assert "start i-2" in found.evidence
+
+    def test_of_a_row_that_others_wrote_its_status_is_all_there_is(self) -> None:
+        theirs = judged(projected(control=ControlState("ambiguous", last_is_ours=False)))
+        ours = judged(projected(control=ControlState("ambiguous", last_is_ours=True)))
+
+        assert theirs["control_ambiguous"].onset == "ambiguous"
+        assert ours == {}, "it has been settled since: no intent is open"
+
+    @pytest.mark.parametrize("is_ours", [False, True])
+    def test_a_failed_request_stands_until_the_next_one(self, is_ours: bool) -> None:
+        control = ControlState("failed_command", last_is_ours=is_ours)
+
+        assert set(judged(projected(control=control))) == {"control_failed_command"}
+
+    def test_both_may_be_true_at_once(self) -> None:
+        control = ControlState("failed_command", last_is_ours=True, ambiguous=(open_intent("i-1", 30),))
+
+        assert set(judged(projected(control=control))) == {"control_ambiguous", "control_failed_command"}
+
+
+class TestPause:
+    NOTE = PauseNote("i-1", "riya", moment(10), "backup", moment(60), pid=7)
+    PROCESS = ProcessMemory(pid=7, begun=stamp(0), liveness=Liveness.PAUSED)
+
+    def paused(self, note: PauseNote | None, phase: Phase = Phase.PAUSED, process: ProcessMemory = PROCESS) -> Run:
+        return projected(phase, control=ControlState(pause=note), process=process)
+
+    def test_it_says_who_paused_the_run_since_when_until_when_and_why(self) -> None:
+        found = judged(self.paused(self.NOTE), 30)["run_paused"]
+
+        assert (found.severity, found.since, found.onset) == (INFO, moment(10), "i-1")
+        assert found.evidence == f"Paused by riya at {stamp(10)} until {stamp(60)}: backup."
+
+    def test_a_pause_for_good_never_expires(self) -> None:
+        run = self.paused(PauseNote("i-1", "riya", moment(10), pid=7))
+
+        found = judged(run, YEARS_S)
+        assert set(found) == {"run_paused"}
+        assert "until somebody resumes it." in found["run_paused"].evidence
+
+    @pytest.mark.parametrize(("after_s", "expired"), [(59.999, False), (60, True), (YEARS_S, True)])
+    def test_at_its_moment_a_pause_is_too_long(self, after_s: float, expired: bool) -> None:
+        found = judged(self.paused(self.NOTE), after_s)
+
+        assert ("pause_expired" in found) is expired
+        if expired:
+            assert (found["pause_expired"].severity, found["pause_expired"].since) == (DEGRADED, moment(60))
+            assert "run_paused" in found
+
+    @pytest.mark.parametrize("note", [None, PauseNote("i-1", "riya", moment(10), until=moment(60), pid=8)])
+    def test_a_run_that_somebody_stopped_without_us_is_paused_by_nobody_we_know(self, note: PauseNote | None) -> None:
+        """A note about another process is a note about another run."""
+        found = judged(self.paused(note), YEARS_S)
+
+        assert set(found) == {"run_paused"}
+        assert found["run_paused"].evidence == "Process 7 is stopped by a signal, and no pause of it is recorded."
+        assert found["run_paused"].onset == f"process 7 of {stamp(0)}"
+
+    @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.PAUSED])
+    def test_a_run_that_goes_on_is_not_paused_whatever_was_noted(self, phase: Phase) -> None:
+        assert {"run_paused", "pause_expired"} & set(judged(self.paused(self.NOTE, phase), YEARS_S)) == set()
 
 
 def test_findings_come_worst_first_and_then_by_code() -> None:

@@ -280,6 +280,31 @@ class TestApproval:
         assert fold.run is not None
         assert fold.run.ending is None
 
+    def test_the_newest_decision_and_the_newest_taking_up_are_remembered_over_runs(self) -> None:
+        """They are what proves a decision once its file is gone."""
+        decided = an_event("approval_decision", 50, role="human", status="rejected")
+        taken_up = an_event("approval_rejected", 101, run_id=LATER_ID)
+        first = (*self.ASKED, decided, an_event("loop_start", 100, run_id=LATER_ID), taken_up)
+        again = (
+            an_event("approval_decision", 120, run_id=LATER_ID, iteration=3, status="approved"),
+            an_event("loop_start", 130, run_id=stamp(130)),
+            an_event("approval_consumed", 131, run_id=LATER_ID, iteration=3),
+            an_event("loop_complete", 132, run_id=LATER_ID),
+            an_event("loop_start", 140, run_id=stamp(140)),
+        )
+
+        folds = [folded(*events).fold for events in (self.ASKED, first, (*first, *again))]
+        marks = [mark for fold in folds for mark in (fold.decided, fold.taken_up)]
+
+        assert [mark and (mark.line, mark.name, mark.run_id, mark.iteration, mark.status) for mark in marks] == [
+            None,
+            None,
+            (3, "approval_decision", RUN_ID, 1, "rejected"),
+            (5, "approval_rejected", LATER_ID, 1, None),
+            (6, "approval_decision", LATER_ID, 3, "approved"),
+            (8, "approval_consumed", LATER_ID, 3, None),
+        ]
+
 
 def test_a_late_word_of_an_older_run_does_not_end_the_newer_one() -> None:
     """Two processes may write one log; what the older still says is not about the newer."""

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from opsd.model.health import HealthReason, HealthStatus, Severity
-from opsd.model.intent import ControlState
+from opsd.model.intent import ControlState, IntentKind, IntentStatus, OpenIntent
 from opsd.model.lifecycle import DivergenceFlags, Phase
 from opsd.model.observation import UnreachableCause
 from opsd.model.run import Ingest, LoopRef, Run
@@ -14,6 +14,7 @@ from tests.core.builders import LOOP, a_run, moment
 from tests.core.judging import SEEN, a_beat, a_story, drifted, failing, health_of, projected
 
 DIVERGED = DivergenceFlags(active_mismatch=True)
+OPEN = OpenIntent("i-1", IntentKind.CANCEL, IntentStatus.AMBIGUOUS, "riya", moment(0))
 
 
 def told(run: Run, after_s: float = 0, ingest: Ingest = SEEN) -> list[str]:
@@ -38,6 +39,11 @@ def failed(code: str | None, cause: UnreachableCause | None = None) -> Ingest:
             projected(control=ControlState(last_status="failed_command")),
             0,
             ["control_failed_command degraded control.status failed_command confirmed"],
+        ),
+        (
+            projected(control=ControlState(last_status="confirmed", last_is_ours=True, ambiguous=(OPEN,))),
+            0,
+            ["control_ambiguous degraded control.status ambiguous confirmed"],
         ),
         (projected(control=ControlState(last_status="confirmed")), 0, []),
         (projected(), 299.999, []),

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from opsd.core.wake import next_look
+from opsd.model.intent import ControlState, PauseNote
 from opsd.model.lifecycle import DivergenceFlags, Phase, RunFacts
 from opsd.model.observation import Artifact, Artifacts, StreamChange, StreamNote
 from opsd.model.process import Liveness, ProcessMemory
@@ -16,6 +17,7 @@ from tests.core.builders import RUN_ID, a_run, moment, on_file, stamp
 from tests.core.judging import LIMITS, a_beat, a_projection, a_story, drifted, projected
 
 QUIET = projected(Phase.COMPLETE)
+PAUSED_UNTIL_30 = ControlState(pause=PauseNote("i-1", "riya", moment(0), until=moment(30)))
 OVERDUE = projected(
     Phase.BUSY,
     fold=a_story(run=RunFacts(RUN_ID, 1, role="tester", activity="role_start", activity_since=moment(0))),
@@ -44,6 +46,8 @@ def due(run: Run, after_s: float = 0, limits: Thresholds = LIMITS) -> float | No
         (replace(QUIET, fold=a_story(3600)), [3595]),
         (replace(QUIET, process=ProcessMemory(settles_at=moment(10))), [10]),
         (replace(QUIET, projection=a_projection(Phase.COMPLETE, holds_until=moment(2))), [2]),
+        (projected(Phase.PAUSED, control=PAUSED_UNTIL_30), [30]),
+        (projected(Phase.RUNNING, control=PAUSED_UNTIL_30), [300, 900]),
         (replace(QUIET, artifacts=Artifacts(approval=Artifact(Presence.SETTLING, since=moment(0)))), [2]),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from opsd.core.intents.identity import candidate_digest
 from opsd.disk import Disk
 from opsd.model.observation import Artifacts
 from opsd.model.runtime import Presence, UsageCheck
@@ -53,6 +54,7 @@ def test_each_file_becomes_its_record(looker: Looker) -> None:
     assert found.approval.value
     assert found.approval.value.candidate
     assert found.approval.value.candidate.gates == {"tests": "ok"}
+    assert found.approval.value.digest == candidate_digest({"run_id": RUN, "candidate": {"gates": {"tests": "ok"}}})
     assert found.rate_limit.value
     assert found.rate_limit.value.info
     assert found.rate_limit.value.info.resets_at == 1795226000
@@ -115,6 +117,29 @@ def test_json_that_is_no_object_is_unreadable_at_once(looker: Looker, document: 
 
     assert state.presence is Presence.UNREADABLE
     assert state.problem == f"{path} is JSON, but not an object"
+
+
+def test_what_an_approval_asks_has_one_digest_however_it_is_decided(looker: Looker) -> None:
+    """It covers members that are not read, and none of those that a decision adds."""
+    asked = {
+        "status": "pending",
+        "run_id": RUN,
+        "iteration": 2,
+        "requested_at": RUN,
+        "candidate": {"promise": {"text": "READY"}, "unheard_of": 1},
+        "files": {"plan": "plan.md"},
+    }
+    decided = {**asked, "status": "approved", "decision": {"status": "approved", "by": "riya"}, "decided_by": "riya"}
+    digests = []
+    for size, content in enumerate((asked, decided, asked | {"candidate": {"promise": {"text": "READY"}}})):
+        looker.checkout.write("approval.json", {**content, "digest": "made up", "padding": " " * size})
+        found = looker.look().approval.value
+        assert found is not None
+        assert found.files == {"plan": "plan.md"}
+        digests.append(found.digest)
+
+    assert digests[0] == digests[1] == candidate_digest(asked)
+    assert digests[2] not in (digests[0], None)
 
 
 def test_a_member_of_the_wrong_type_is_missing_and_its_neighbours_are_kept(looker: Looker) -> None:
