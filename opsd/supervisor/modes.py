@@ -3,8 +3,9 @@
 What a mode means is `opsd.core.modes`; who heeds it is `desk` and the rules of `opsd.core.intents.gate`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 from opsd.app.desk import CannotRecord
 from opsd.core import modes as rules
@@ -77,11 +78,12 @@ class ModeKeeper:
             reason=request.reason,
             until=now + timedelta(seconds=request.for_s) if request.for_s is not None else None,
         )
+        rows = (*self._lost(row, now), row)
         try:
-            await self._commits.apart(lambda: self._store.append_mode(row))
+            await self._commits.apart(partial(self._write, rows))
         except StoreError as error:
             raise CannotRecord(str(error)) from None
-        self._rows = (*self._rows, row)
+        self._rows = (*self._rows, *rows)
         self._log.warning(
             "mode.set",
             mode=row.mode,
@@ -94,6 +96,16 @@ class ModeKeeper:
         self._findings.clear("modes_unreadable")
         self._become(None)
         return self.listed(now)
+
+    def _write(self, rows: Iterable[ModeRow]) -> None:
+        for row in rows:
+            self._store.append_mode(row)
+
+    def _lost(self, row: ModeRow, now: datetime) -> tuple[ModeRow, ...]:
+        """What cannot be read may have held the fleet, and the file begins anew: a word about a loop lifts nothing."""
+        if self._modes.unreadable is None or row.loop_id is None:
+            return ()
+        return rules.listed(self._modes, now)[:1]
 
     def look_up(self, now: datetime) -> None:
         """To be called about once a second: a mode whose time is over no longer holds."""

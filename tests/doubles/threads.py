@@ -18,17 +18,22 @@ class Inline:
 
 
 class Held:
-    """`opsd.ports.Offload` whose work waits until the test releases it: a disk that hangs."""
+    """`opsd.ports.Offload` whose work waits until the test releases it: a disk that hangs, `held` from the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = True) -> None:
         self.waiting = 0
         self._released = anyio.Event()
+        if not held:
+            self._released.set()
 
     async def run(self, work: Callable[[], R], /) -> R:
         self.waiting += 1
         await self._released.wait()
         self.waiting -= 1
         return work()
+
+    def hold(self) -> None:
+        self._released = anyio.Event()
 
     def release(self) -> None:
         self._released.set()

@@ -50,7 +50,14 @@ SETTLED = (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
 class Office:
     """A checkout for each loop that is named, in the situation that is said of it."""
 
-    def __init__(self, *, acts: Offload | None = None, acts_at_once: int = 8, **situations: str) -> None:
+    def __init__(
+        self,
+        *,
+        commits: Offload | None = None,
+        acts: Offload | None = None,
+        acts_at_once: int = 8,
+        **situations: str,
+    ) -> None:
         clock, table = VirtualClock(), Table()
         disk = ClockedFiles(clock, f"{HOME}/.superloop/ops-manager/fleet")
         self.checkouts: dict[str, Checkout] = {}
@@ -63,9 +70,15 @@ class Office:
             )
         self.controls = VirtualControls(list(self.checkouts.values()), clock, disk)
         self.world = World(
-            disk=disk, clock=clock, processes=table, reads=True, controls=self.controls, acts=acts,
+            disk=disk,
+            clock=clock,
+            processes=table,
+            reads=True,
+            controls=self.controls,
+            commits=commits,
+            acts=acts,
             acts_at_once=acts_at_once,
-        )  # fmt: skip
+        )
         for loop_id, situation in situations.items():
             if situation in _BEFORE:
                 self._play(loop_id, _BEFORE[situation])
@@ -230,8 +243,10 @@ class Office:
 
 
 @asynccontextmanager
-async def open_for(*, acts: Offload | None = None, acts_at_once: int = 8, **situations: str) -> AsyncIterator[Office]:
+async def open_for(
+    *, commits: Offload | None = None, acts: Offload | None = None, acts_at_once: int = 8, **situations: str
+) -> AsyncIterator[Office]:
     """An office whose opsd runs while the block lasts."""
-    office = Office(acts=acts, acts_at_once=acts_at_once, **situations)
+    office = Office(commits=commits, acts=acts, acts_at_once=acts_at_once, **situations)
     async with supervised(office.world):
         yield office

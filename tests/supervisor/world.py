@@ -14,11 +14,13 @@ from opsd.model.acts import Act, ActResult
 from opsd.model.ids import LoopId
 from opsd.model.observation import Artifacts, Observation, ProcessSighting, Seen, Unreachable, UnreachableCause
 from opsd.model.run import LoopRef
-from opsd.ports import Ask, Controls, Files, Offload, Transport
+from opsd.model.transport import TransportMode
+from opsd.ports import Ask, Controls, Files, Offload, Services, Transport
 from opsd.store.layout import Layout
 from opsd.store.store import Store
-from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
+from opsd.supervisor.supervisor import Remote, Supervisor, Threads, Tuning
 from opsd.transports.local import LocalTransport
+from opsd.transports.service import RoutedTransport, ServiceTransport
 from opsd.transports.sweep import Sweep
 from tests.doubles.clock import VirtualClock, settle
 from tests.doubles.files import FaultyFiles, MemoryFiles
@@ -73,6 +75,10 @@ class NoControls:
         return None
 
 
+def routed(local: Transport, service: ServiceTransport) -> RoutedTransport:
+    return RoutedTransport({TransportMode.LOCAL: local, TransportMode.SPRITE_SERVICE: service})
+
+
 class World:
     """`reads`: loops are looked at as the daemon does it, in the files on `disk` and in the table `processes`."""
 
@@ -87,8 +93,10 @@ class World:
         clock: VirtualClock | None = None,
         processes: Table | None = None,
         reads: bool = False,
+        commits: Offload | None = None,
         acts: Offload | None = None,
         acts_at_once: int = 8,
+        services: Services | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.processes = processes or Table()
@@ -99,24 +107,26 @@ class World:
         self.transport = ScriptedTransport(LocalTransport(self.files, self.processes) if reads else None)
         self.pulses: list[bool] = []
         inline = Inline()
+        remote = None if services is None else Remote(services, ServiceTransport())
         self.tuning = Tuning(Rules(home), pass_deadline_s=deadline_s)
         self.supervisor = Supervisor(
             start_id="start-1",
             layout=self.layout,
             files=self.files,
             store=self.store,
-            transport=self.transport,
+            transport=self.transport if remote is None else routed(self.transport, remote.transport),
             processes=self.processes,
             controls=controls or NoControls(),
             watch=None,
             sweep=Sweep(self.files),
             sweep_interval_s=1.0,
-            threads=Threads(passes=passes or inline, commits=inline, looks=inline, acts=acts or inline),
+            threads=Threads(passes=passes or inline, commits=commits or inline, looks=inline, acts=acts or inline),
             clock=self.clock,
             log=logger(),
             tuning=self.tuning,
             pulse=self.pulses.append,
             acts_at_once=acts_at_once,
+            remote=remote,
         )
         self.fleet = self.supervisor.fleet
         self.desk = self.supervisor.desk
