@@ -9,6 +9,7 @@ import shlex
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from opsctl.client import Client, loop_path
 from opsctl.clock import monotonic_s
@@ -72,7 +73,7 @@ class _Asking:
                 request = request_for(self._wish, status)
                 self._hand_in(self._errands, status.summary.loop_id, request, status.at)
             if self._wish.until is not None and not self._wish.request.dry_run:
-                self._wait(self._wish.until)
+                self._wait()
         except KeyboardInterrupt:
             self._say_what_goes_on()
             return Exit.INTERRUPTED
@@ -83,17 +84,27 @@ class _Asking:
         where.append(errand)
         hand_in(self._client, errand, self._out.note, self._deadline_s)
 
-    def _wait(self, until: WaitFor) -> None:
+    def _wait(self) -> None:
         for errand in self._errands:
             self._follow(errand, WaitFor.SETTLED)
         if self._wish.then_start:
             self._start()
-        if until is not WaitFor.SETTLED and self._wish.kind in DECISIONS:
-            for errand in self._errands:
+        for errand in self._errands:
+            if self._until(errand) is not WaitFor.SETTLED and errand.request.intent in DECISIONS:
                 self._follow(errand, WaitFor.CONSUMED)
-        if until is WaitFor.COMPLETE:
+        if self._wish.until is WaitFor.COMPLETE:
             going = {each.loop_id: each.request.expect.run_id for each in self._errands if self._has_set_going(each)}
             self._endings = see_runs_end(self._client, going, self._out.note, self._deadline_s)
+
+    def _until(self, errand: Errand) -> WaitFor | None:
+        """For what it is waited for. A run takes a decision up; where its start came to nothing, there is none to."""
+        started = [self._exit_of_start(start) for start in self._starts if start.loop_id == errand.loop_id]
+        if self._wish.then_start and (errand in self._starts or started != [Exit.OK]):
+            return WaitFor.SETTLED
+        return self._wish.until
+
+    def _exit_of_start(self, start: Errand) -> Exit:
+        return exit_of(start.intent) if start.intent is not None and start.error is None else Exit.NO
 
     def _follow(self, errand: Errand, until: WaitFor) -> None:
         if errand.error is None:
@@ -133,13 +144,13 @@ class _Asking:
         return worst(exits)
 
     def _exit(self, errand: Errand) -> Exit:
-        intent, until = errand.intent, self._wish.until
+        intent, until = errand.intent, self._until(errand)
         if errand.error is not None or intent is None:
             return errand.error.exit_code if errand.error else Exit.DAEMON_ERROR
         code = exit_of(intent)
         if code is not Exit.OK or until is None or self._wish.request.dry_run:
             return code
-        if errand in self._starts or until is WaitFor.SETTLED:
+        if until is WaitFor.SETTLED:
             return Exit.TIMEOUT if intent.is_in_flight else code
         ending = self._endings.get(errand.loop_id) if until is WaitFor.COMPLETE else None
         if ending is not None:
@@ -165,10 +176,13 @@ class _Asking:
         ending = self._endings.get(errand.loop_id) if errand not in self._starts else None
         problem = errand.error.message if errand.error else None
         says, is_recorded = ending.says if ending else None, not self._wish.request.dry_run
-        return Told(errand.loop_id, errand.request.intent, errand.reply, problem, says, is_recorded)
+        reply = errand.reply
+        if reply is not None and any(errand.loop_id == start.loop_id and errand is not start for start in self._starts):
+            reply = replace(reply, next=None)  # which is to start the loop
+        return Told(errand.loop_id, errand.request.intent, reply, problem, says, is_recorded)
 
     def _name_laggard(self, errand: Errand) -> None:
-        intent, until = errand.intent, self._wish.until
+        intent, until = errand.intent, self._until(errand)
         assert intent is not None
         assert until is not None
         stage = f", {intent.stage}" if intent.stage else ""

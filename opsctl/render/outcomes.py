@@ -43,7 +43,8 @@ def outcome(told: Told, look: Look) -> str:
     lines = [head + ("  (asked for before; nothing new was done)" if reply.replayed else "")]
     lines += why_not(intent, look)
     if intent.status is IntentStatus.CONFIRMED and intent.confirmation is not None:
-        lines += evidence_lines((*intent.confirmation.evidence, *intent.stage_evidence), look)
+        # That a decision is recorded is what confirms it: the same evidence stands for both.
+        lines += evidence_lines(dict.fromkeys((*intent.confirmation.evidence, *intent.stage_evidence)), look)
     elif intent.refusal is None and (said := gist(intent)) != "-":
         lines.append(f"  {painted(said, '', look)}")
     if told.ending:
@@ -52,14 +53,15 @@ def outcome(told: Told, look: Look) -> str:
         lines += [f"  | {painted(line, 'dim', look)}" for line in intent.execution.output.splitlines()[-_PRINTED:]]
     if told.is_recorded:
         lines.append(f"  {painted(f'intent {intent.id}', 'dim', look)}")
-    if reply.next:
+    if reply.next and told.ending is None:
         lines.append(f"  {painted(f'next: {reply.next}', '', look)}")
     return "\n".join(lines)
 
 
 def outcomes(several: list[Told], look: Look) -> str:
     shown = table(HEADERS, [_row(each) for each in several], look)
-    steps = [f"{each.loop_id}: {each.reply.next}" for each in several if each.reply and each.reply.next]
+    going_on = [(each.loop_id, each.reply.next) for each in several if each.reply and each.ending is None]
+    steps = [f"{loop_id}: {step}" for loop_id, step in going_on if step]
     if not steps or not look.headers:
         return shown
     return "\n".join([shown, "", *(painted(f"next: {step}", "", look) for step in steps)])

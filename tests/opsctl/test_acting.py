@@ -340,6 +340,7 @@ async def test_a_decision_then_a_start_are_two_intents_with_two_outcomes(tmp_pat
         ["docs-17", "approve", "confirmed"],
         ["docs-17", "start", "confirmed"],
     ]
+    assert done.out.count("next: ") == 1, "what to do next is done already"
 
 
 async def test_nothing_is_started_on_a_decision_that_is_not_confirmed(tmp_path: Path) -> None:
@@ -351,6 +352,21 @@ async def test_nothing_is_started_on_a_decision_that_is_not_confirmed(tmp_path: 
     assert done.code == Exit.AMBIGUOUS
     assert kinds(world) == [("docs-17", "reject")]
     assert "docs-17 is not started" in done.err
+
+
+async def test_where_the_start_comes_to_nothing_nobody_waits_for_a_run(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        waits(world)
+        args = ("approve", "docs-17", "--yes", "--then-start", "--wait=complete", "-o", "jsonl")
+        async with running(world.path, *args) as approve:
+            await eventually(lambda: world.desk.waiting > 0)
+            world.desk.refusals["docs-17"] = a_refusal("run_active")
+            world.desk.move("intent-1", IntentStatus.CONFIRMED)
+
+            ends = [json.loads(await approve.line()) for _ in range(2)]
+            assert await approve.ended() == Exit.REFUSED
+
+    assert [(end["kind"], end["exitCode"]) for end in ends] == [("approve", Exit.OK), ("start", Exit.REFUSED)]
 
 
 @pytest.mark.parametrize(("wait", "stage"), [("consumed", Stage.CONSUMED), ("complete", Stage.COMPLETED)])
@@ -452,6 +468,18 @@ async def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(tmp_path: Path) -> 
             "opsctl: the cancel of docs-17 is recorded, and goes on: opsctl intent show intent-1"
         )
         assert world.desk.intents[0].is_in_flight
+
+
+async def test_ctrl_c_before_the_start_says_that_nothing_was_started(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        waits(world)
+        async with running(world.path, "approve", "docs-17", "--yes", "--then-start") as approve:
+            await eventually(lambda: world.desk.waiting > 0)
+
+            assert await approve.interrupt() == Exit.INTERRUPTED
+            notes = [await approve.note() for _ in range(3)]
+        assert notes[-1] == "opsctl: no start was asked for yet: opsctl start docs-17"
+        assert kinds(world) == [("docs-17", "approve")]
 
 
 async def test_whoever_waits_long_is_told_for_what(tmp_path: Path) -> None:
