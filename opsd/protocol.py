@@ -390,6 +390,12 @@ class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     wait_s: WaitSeconds = 0.0
 
 
+class SpriteIntentRequest(IntentRequest, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """`POST /ops/intents` of the service inside a sprite: the same request, naming its loop."""
+
+    loop_id: str
+
+
 class Submitted(msgspec.Struct, frozen=True):
     """What the control desk answers to a request; an `IntentReply` is made of it."""
 

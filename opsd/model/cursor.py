@@ -28,6 +28,16 @@ class Stream(msgspec.Struct, frozen=True, rename="camel", gc=False):
     fingerprint_bytes: Count
     tail: int
 
+    @property
+    def is_by_line(self) -> bool:
+        """Whether the position is known by its line alone: no file has inode 0."""
+        return self.inode == 0
+
+
+def by_line(epoch: int) -> Stream:
+    """The stream of a log whose bytes were never seen, only its lines and their numbers."""
+    return Stream(0, 0, epoch, 0, "", 0, 0)
+
 
 class Cursor(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """`cursor.json`. `event_line_offset` is the last consumed physical line, counted from 1; blank lines count."""

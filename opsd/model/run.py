@@ -21,13 +21,15 @@ from opsd.model.transport import TransportHealth, TransportMode
 class ServiceRef(msgspec.Struct, frozen=True, gc=False):
     """The HTTP service inside a sprite. `base_url` has no slash at its end; `token_env` names a variable, no token.
 
-    `retry_attempts` counts all attempts of one request, `retry_backoff_s` is the first pause between them.
+    `retry_attempts` counts all attempts of one request, `retry_backoff_s` is the first pause between them. Without
+    `events`, a service that can only be asked for snapshots and events separately is asked for snapshots alone.
     """
 
     base_url: str
     token_env: str | None = None
     retry_attempts: int = 3
     retry_backoff_s: float = 1.0
+    events: bool = True
 
 
 class LoopRef(msgspec.Struct, frozen=True):

@@ -33,7 +33,8 @@ class IntentAnswer(msgspec.Struct, frozen=True):
     """What asking a service about an intent came to. `intent` is the service's own record of it.
 
     `surely_not_sent`: nothing of the request can have reached the service, so nothing was done. `unknown`: the service
-    answered that it has no such intent.
+    answered that it has no such intent. `turned_down` is the service's own code where it answered that it does not take
+    the request, beside `problem`: nothing was done either. `replayed`: it had the intent already, under this key.
     """
 
     intent: Intent | None = None
@@ -41,6 +42,8 @@ class IntentAnswer(msgspec.Struct, frozen=True):
     surely_not_sent: bool = False
     unknown: bool = False
     attempts: int = 1
+    turned_down: str | None = None
+    replayed: bool = False
 
 
 class ControlRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -56,12 +59,16 @@ class ControlRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 
 
 class ControlAnswer(msgspec.Struct, frozen=True):
-    """`status` is the HTTP status, None where no answer came; `body` the answer's JSON object, verbatim and bounded."""
+    """`status` is the HTTP status, None where no answer came; `body` the answer's JSON object, verbatim and bounded.
+
+    `problem` is set where the answer is no control response of the contract; `turned_down` as in `IntentAnswer`.
+    """
 
     status: int | None = None
     body: msgspec.Raw = msgspec.Raw(b"null")
     problem: Unreachable | Malformed | None = None
     surely_not_sent: bool = False
+    turned_down: str | None = None
 
 
 class Reach(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -90,7 +90,8 @@ class LogTail:
         """What follows `cursor`, within the limits.
 
         A last line without newline waits, however long. Without a cursor, or with `from_start`, the log is read from
-        line 1. A cursor that has no stream is the reference manager's: its lines are counted once.
+        line 1. A cursor that has no stream is the reference manager's, one by line that of a log read over a service:
+        its lines are counted once.
 
         Raises:
             FileNotFoundError: there is no log.
@@ -112,9 +113,9 @@ class LogTail:
 
     def _place(self, files: Files, path: str, cursor: Cursor | None, now: datetime, *, from_start: bool) -> _Place:
         stream = cursor.stream if cursor else None
-        if cursor is None or stream is None or stream.byte_offset < 0 or stream.fingerprint_bytes < 0:
+        if not cursor or not stream or stream.is_by_line or min(stream.byte_offset, stream.fingerprint_bytes) < 0:
             offset, line, change = _counted(files, path, cursor, from_start=from_start)
-            epoch = 1 if change is StreamChange.TRUNCATED else 0
+            epoch = (stream.epoch if stream else 0) + (change is StreamChange.TRUNCATED)
             return self._read_from(files, path, offset, line, epoch, change)
 
         place = self._read_from(files, path, stream.byte_offset, cursor.event_line_offset, stream.epoch, None)

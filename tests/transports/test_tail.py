@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from opsd.disk import Disk
-from opsd.model.cursor import Cursor
+from opsd.model.cursor import Cursor, by_line
 from opsd.model.observation import QuarantinedLine, StreamChange
 from opsd.transports.tail import Limits as TailLimits
 from opsd.transports.tail import LogTail, TailBatch, offset_of_line
@@ -189,6 +190,23 @@ def test_a_cursor_that_knows_lines_only_is_taken_up(log: Path, offset: int) -> N
     assert [e.name for e in batch.events] == names[offset:]
     assert list(batch.lines) == list(range(offset + 1, 6))
     assert batch.change is None
+    assert batch.stream.byte_offset == log.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("offset", "change", "epoch", "names"),
+    [(2, None, 3, ["c"]), (3, None, 3, []), (7, StreamChange.TRUNCATED, 4, ["a", "b", "c"])],
+)
+def test_a_log_that_was_read_over_a_service_goes_on_in_its_epoch(
+    log: Path, offset: int, change: StreamChange | None, epoch: int, names: list[str]
+) -> None:
+    append(log, event("a") + event("b") + event("c"))
+    reader = Reader(log)
+    reader.cursor = replace(reference_cursor(offset), stream=by_line(3))
+
+    batch = reader.look()
+
+    assert (batch.change, batch.stream.epoch, [e.name for e in batch.events]) == (change, epoch, names)
     assert batch.stream.byte_offset == log.stat().st_size
 
 
