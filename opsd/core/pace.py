@@ -15,7 +15,7 @@ RETRY_FIRST_S = 2.0
 RETRY_LONGEST_S = 300.0
 RESTS_AFTER = 5
 """So many failures in a row, and the service is left alone for longer: its trouble is known by then."""
-BUDGET_POLLS_MIN = 20
+BUDGET_POLLS_MIN = 10
 """Fewer polls than these say nothing about a share of failures."""
 
 

@@ -121,13 +121,19 @@ class Books:
 
     # Coming and going of loops
 
-    def restore(self, loop_id: LoopId, intents: Sequence[Intent], last: LastControl) -> None:
+    def restore(
+        self, loop_id: LoopId, intents: Sequence[Intent], last: LastControl, untold: Sequence[Append] = ()
+    ) -> None:
         """What the files have of a loop that joins the fleet. What a restart makes of it is written soon.
+
+        `untold` are rows that a crash kept from being written and the disk still refuses: they come first.
 
         An intent that is held is of this very start, and memory knows it better: its loop left and came back.
         """
         known = [self._held.get(intent.id, intent) for intent in intents]
         self._last[loop_id] = last
+        if untold:
+            self._unwritten[loop_id] = (*untold, *self._unwritten.get(loop_id, ()))
         if known:
             self._books[loop_id] = rules.book_of(known)
         for intent in known:

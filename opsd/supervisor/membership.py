@@ -204,13 +204,14 @@ class Membership:
             piece = refs[start : start + LOOPS_PER_RESTORE]
             # A faulty id must not become a path, not even to look what is there.
             known = [ref for ref in piece if ref.enabled and ref.fault is None]
+            await self._books.write_rest()  # what is not on the disk would be taken for lost, and written twice
             restored, faults = await self._commits.apart(partial(restore, self._store, known, self._clock.now()))
             self._commits.tell_faults(faults)
             found = {each.run.ref.loop_id: each for each in restored}
             for ref in piece:
                 loop = found.get(ref.loop_id) or Restored(Run(ref))
                 member = self._roster.put(loop.run)
-                self._books.restore(ref.loop_id, loop.intents, loop.last_control)
+                self._books.restore(ref.loop_id, loop.intents, loop.last_control, loop.untold)
                 self._join(member)
 
     def _carry(self, ref: LoopRef) -> None:

@@ -34,6 +34,7 @@ AT_ONCE_MAX = 4_096
 SPREAD_S = 2.0
 """The first polls of a fleet are spread over this long, for each hundred loops."""
 _HOUR_S = 3_600.0
+_SIGN_OF_LIFE_S = 5.0
 
 
 class _Line:
@@ -147,8 +148,9 @@ class Polls:
                 while self._due and self._due[0][0] <= now_s and self._under_way < AT_ONCE_MAX:
                     due_s, loop_id = heapq.heappop(self._due)
                     self._begin(tasks, loop_id, due_s)
-                next_s = self._due[0][0] if self._due and self._under_way < AT_ONCE_MAX else now_s + 1.0
-                await self._bell.wait(min(next_s, now_s + 1.0))
+                latest_s = now_s + _SIGN_OF_LIFE_S
+                next_s = self._due[0][0] if self._due and self._under_way < AT_ONCE_MAX else latest_s
+                await self._bell.wait(min(next_s, latest_s))
 
     def _begin(self, tasks: anyio.abc.TaskGroup, loop_id: LoopId, due_s: float) -> None:
         line, member = self._lines.get(loop_id), self._roster.get(loop_id)
