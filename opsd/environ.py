@@ -9,7 +9,15 @@ from collections.abc import Mapping
 # What is meant for this very process: our settings, and what systemd tells one service about itself.
 _OURS = ("OPSD_", "LISTEN_", "WATCHDOG_")
 _OURS_EXACTLY = frozenset(
-    {"NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "MAINPID", "MANAGERPID"}
+    {
+        "NOTIFY_SOCKET",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "CREDENTIALS_DIRECTORY",
+        "MAINPID",
+        "MANAGERPID",
+        "SYSTEMD_EXEC_PID",
+    }
 )
 
 

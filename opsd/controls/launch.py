@@ -1,7 +1,7 @@
 """Starting `opsd launch`, so that it outlives us, and waiting until it says that the run has begun.
 
 What the launcher does then is `opsd.sprite`. Why a transient unit is one of opsd's own user:
-docs/decisions/0010-runs-under-the-user-manager.md.
+docs/decisions/0012-runs-under-the-user-manager.md.
 """
 
 import os

@@ -97,7 +97,7 @@ REFUSALS = _registry_of(
     RefusalEntry(
         "start_unavailable",
         "opsd may not start processes that outlive it here.",
-        "Install the polkit rule that comes with the units, or start the run with `superloop.sh run`.",
+        "Keep a systemd manager for opsd's user with `loginctl enable-linger USER`, or start the run by hand.",
     ),
     RefusalEntry(
         "runtime_command_missing",

@@ -68,8 +68,8 @@ def told_commands() -> dict[str, str]:
 @pytest.mark.parametrize(("line", "where"), told_commands().items(), ids=told_commands())
 def test_the_parser_takes_it(line: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in commands_in(line):
-        if words[1:] == ["--version"] or "--help" in words:
-            continue
+        if words[1:] == ["--version"] or "--help" in words or " ".join(words) in PARSERS:
+            continue  # the last is a command that is only named
         try:
             args = parse(words)
         except SystemExit:

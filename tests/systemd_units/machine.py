@@ -140,9 +140,14 @@ def _install(root: Path) -> None:
         shutil.copy(UNITS / unit, units)
     (etc / "opsd").mkdir()
     shutil.copy(UNITS / "opsd.toml", etc / "opsd")
-    with (etc / "passwd").open("a") as users, (etc / "group").open("a") as groups:
+    with (
+        (etc / "passwd").open("a") as users,
+        (etc / "group").open("a") as groups,
+        (etc / "shadow").open("a") as shadows,
+    ):
         for user, number in _USERS.items():
             users.write(f"{user}:x:{number}:{number}::/:/usr/sbin/nologin\n")
+            shadows.write(f"{user}:!*:19000::::::\n")  # without a line there systemd makes it no manager
             groups.write(f"{user}:x:{number}:{'reader,runner' if user == 'opsd' else ''}\n")
     programs = root / "opt" / "opsd" / "bin"
     programs.mkdir(parents=True)
@@ -150,6 +155,11 @@ def _install(root: Path) -> None:
         script = programs / program
         script.write_text(f'#!/bin/sh\n{_PATHS} exec {_INTERPRETER} -m {program} "$@"\n')
         script.chmod(0o755)
+    (programs / "python").write_text(f'#!/bin/sh\n{_PATHS} exec {_INTERPRETER} "$@"\n')
+    (programs / "python").chmod(0o755)
+    # For what a user's own systemd manager starts.
+    (etc / "environment.d").mkdir(exist_ok=True)
+    (etc / "environment.d" / "opsd.conf").write_text(_PATHS.replace(" ", "\n") + "\n")
 
 
 def _children(pid: int) -> list[int]:

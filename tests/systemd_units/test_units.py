@@ -37,6 +37,8 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
     for name in ("opsd.service", "opsd.socket"):
         text = (UNITS / name).read_text()
         (tmp_path / name).write_text(text.replace(PROGRAM, "/bin/true"))  # the program itself need not be installed
+    (tmp_path / "opsd.service.d").mkdir()
+    shutil.copy(UNITS / "acts.conf", tmp_path / "opsd.service.d")
 
     done = analyze("verify", "--man=no", str(tmp_path / "opsd.service"), str(tmp_path / "opsd.socket"))
 
@@ -48,6 +50,15 @@ def test_the_service_is_closed_to_what_it_does_not_need() -> None:
     done = analyze("security", "--offline=true", f"--threshold={EXPOSURE_MAX * 10:.0f}", str(UNITS / "opsd.service"))
 
     assert done.returncode == 0, done.stdout
+
+
+def test_acts_open_nothing_but_folders_to_write_in() -> None:
+    """Whatever else they need is the user's own: its processes, its systemd manager."""
+    added = unit("acts.conf")
+
+    assert added.sections() == ["Service"]
+    assert set(added["Service"]) == {"ReadWritePaths"}
+    assert added["Service"]["ReadWritePaths"].endswith("/.superloop")
 
 
 def test_units_and_settings_name_the_same_home_socket_and_group() -> None:
