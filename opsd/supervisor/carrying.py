@@ -21,6 +21,7 @@ from opsd.model.ids import LoopId
 from opsd.model.intent import Intent, IntentKind, IntentStatus, Refusal
 from opsd.model.run import Run
 from opsd.ports import Clock, Controls, Files, Offload, Processes
+from opsd.store.faults import in_words
 from opsd.store.layout import Layout
 from opsd.supervisor.bell import Bell
 from opsd.supervisor.books import Books
@@ -180,7 +181,10 @@ class Carrier:
         if refusal is not None:
             return refusal
         if intent.intent is IntentKind.START:
-            control.make_room_for_launch(self._hands.files, self._hands.layout, intent.loop_id)
+            try:
+                control.make_room_for_launch(self._hands.files, self._hands.layout, intent.loop_id)
+            except OSError as error:
+                return Refusal("store_unwritable", f"What the run prints has no place to go to: {in_words(error)}.")
         results = []
         for act in todo:
             results.append(self._hands.controls.carry_out(act))
