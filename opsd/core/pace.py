@@ -3,6 +3,7 @@
 Asking is `opsd.supervisor.polling`. All randomness is handed in: a fleet must not ask in step.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,6 +16,7 @@ RETRY_FIRST_S = 2.0
 RETRY_LONGEST_S = 300.0
 RESTS_AFTER = 5
 """So many failures in a row, and the service is left alone for longer: its trouble is known by then."""
+_SOONEST_S = 0.5
 BUDGET_POLLS_MIN = 10
 """Fewer polls than these say nothing about a share of failures."""
 
@@ -71,10 +73,22 @@ def is_spent(asked: int, failed: int, pace: Pace) -> bool:
 
 
 def _next_turn_s(run: Run, thresholds: Thresholds, now: datetime) -> float | None:
-    """When the run's silence crosses the next threshold, in seconds from now; None where it has crossed them all."""
-    last = run.fold.last
-    if last is None or last.at is None:
-        return None
-    limits = (thresholds.degraded_ingest_lag_seconds, thresholds.critical_ingest_lag_seconds)
-    turns = (last.at + timedelta(seconds=limit + 1) for limit in limits)
-    return min((left_s for turn in turns if (left_s := (turn - now).total_seconds()) > 0), default=None)
+    """In how many seconds an answer would first turn a verdict by its time alone; None where none would."""
+    known_at = run.last_contact_at or now
+    left = [(turn - now).total_seconds() for turn in _turns(run, thresholds) if turn > known_at]
+    return max(_SOONEST_S, min(left)) if left else None
+
+
+def _turns(run: Run, thresholds: Thresholds) -> Iterator[datetime]:
+    """When silence and missing beats begin to count, and when what is in the balance settles."""
+    last, beat, projection = run.fold.last, run.beat, run.projection
+    if last is not None and last.at is not None:
+        yield last.at + timedelta(seconds=thresholds.degraded_ingest_lag_seconds + 1)
+        yield last.at + timedelta(seconds=thresholds.critical_ingest_lag_seconds + 1)
+    if beat is not None and not beat.exited:
+        yield beat.at + timedelta(seconds=thresholds.degraded_heartbeat_lag_seconds + 1)
+        yield beat.at + timedelta(seconds=thresholds.critical_heartbeat_lag_seconds + 1)
+    if projection is not None and projection.holds_until is not None:
+        yield projection.holds_until
+    if run.process.settles_at is not None:
+        yield run.process.settles_at

@@ -206,7 +206,9 @@ def _believe(
 ) -> Run:
     """Everything concluded from a look that brought an answer, short of judging it."""
     ref, artifacts = run.ref, run.artifacts
-    remembered = process.judge(before.process, artifacts, ref.loop_id, seen.process, run.fold, now)
+    # What a service said a while ago is as old as that: time that passed unasked proves nothing about the run.
+    known_at = seen.at if ref.is_remote else now
+    remembered = process.judge(before.process, artifacts, ref.loop_id, seen.process, run.fold, known_at)
     batch_last: EventMark | None = run.fold.last if seen.events else None
     projection = lifecycle.project(
         ref.loop_id,
@@ -218,7 +220,7 @@ def _believe(
         log_shrank=change is StreamChange.TRUNCATED,
         last_output_at=run.last_output_at,
         thresholds=rules.thresholds,
-        now=now,
+        now=known_at,
     )
     diagnosed = sequence.diagnose(
         before.sequence,

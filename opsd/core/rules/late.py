@@ -44,7 +44,7 @@ def silence(look: Look) -> Span | str:
     if look.run.backlog_bytes:
         return "The log has not been read to its end, so its newest event is not known."
     settles_at = look.run.process.settles_at
-    if settles_at is not None and look.now < settles_at:
+    if settles_at is not None and look.known_at < settles_at:
         return "Whether its process is gone will be known in a moment, and would explain the silence."
     last = look.run.fold.last
     since = last.at if last is not None else None
@@ -69,7 +69,7 @@ def ingest_stale(look: Look) -> Answer:
     if isinstance(span, str):
         return span
     degraded_at, critical_at = span.turns
-    if look.now < degraded_at:
+    if look.known_at < degraded_at:
         return _FRESH
     last, limits = look.run.fold.last, look.thresholds
     if last is not None and last.at == span.since:
@@ -80,7 +80,7 @@ def ingest_stale(look: Look) -> Answer:
         onset = f"began:{_text(span.since)}"
     return Finding(
         "ingest_stale",
-        Severity.CRITICAL if look.now >= critical_at else Severity.DEGRADED,
+        Severity.CRITICAL if look.known_at >= critical_at else Severity.DEGRADED,
         degraded_at,
         f"{spoke}; the limits are {limits.degraded_ingest_lag_seconds} s (degraded) and "
         f"{limits.critical_ingest_lag_seconds} s (critical).",
@@ -115,13 +115,13 @@ def heartbeat_stale(look: Look) -> Answer:
     if isinstance(span, str):
         return span
     degraded_at, critical_at = span.turns
-    if look.now < degraded_at:
+    if look.known_at < degraded_at:
         return _FRESH
     beat, limits = look.run.beat, look.thresholds
     text = beat.text if beat is not None else _text(span.since)
     return Finding(
         "runtime_heartbeat_stale",
-        Severity.CRITICAL if look.now >= critical_at else Severity.DEGRADED,
+        Severity.CRITICAL if look.known_at >= critical_at else Severity.DEGRADED,
         degraded_at,
         f"The last beat is of {text}; the limits are {limits.degraded_heartbeat_lag_seconds} s (degraded) and "
         f"{limits.critical_heartbeat_lag_seconds} s (critical).",
@@ -149,7 +149,7 @@ def role_overdue(look: Look) -> Answer:
     if isinstance(span, str):
         return span
     (overdue_at,) = span.turns
-    if look.now < overdue_at:
+    if look.known_at < overdue_at:
         return "The role is within its time limit."
     facts = look.run.fold.run
     role = facts.role if facts is not None else None

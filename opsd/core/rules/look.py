@@ -28,12 +28,17 @@ _UNSEEN = Projection(
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
-    """One run at one moment, as every rule sees it. A run never seen successfully is `unknown`, never missing."""
+    """One run at one moment, as every rule sees it. A run never seen successfully is `unknown`, never missing.
+
+    `known_at` is how far we know: of a run behind a service, which is asked rarely, that is its last answer. What it may
+    have done since is neither silence nor a missing beat.
+    """
 
     run: Run
     ingest: Ingest
     thresholds: Thresholds
     now: datetime
+    known_at: datetime
     projection: Projection
     lifecycle: Lifecycle
     phase: Phase
@@ -42,7 +47,9 @@ class Look(msgspec.Struct, frozen=True, gc=False):
 def look_at(run: Run, ingest: Ingest, thresholds: Thresholds, now: datetime) -> Look:
     """Bundle a pass's inputs for the rules."""
     projection = run.projection or _UNSEEN
-    return Look(run, ingest, thresholds, now, projection, projection.transition.current_state, projection.phase)
+    known_at = run.last_contact_at or now if run.ref.is_remote else now
+    state = projection.transition.current_state
+    return Look(run, ingest, thresholds, now, known_at, projection, state, projection.phase)
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
