@@ -25,6 +25,7 @@ from opsd.api.server import serve as serve_api
 from opsd.app.queries import FileQueries
 from opsd.clock import SystemClock
 from opsd.controls.host import HostControls
+from opsd.core.pace import Pace
 from opsd.core.reconcile import Rules
 from opsd.disk import Disk
 from opsd.exits import ExitCode
@@ -42,7 +43,8 @@ from opsd.supervisor.services import GaveUp
 from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
 from opsd.systemd import Systemd
 from opsd.transports.local import LocalTransport
-from opsd.transports.sweep import Pace, Sweep
+from opsd.transports.sweep import Pace as SweepPace
+from opsd.transports.sweep import Sweep
 from opsd.transports.tail import Limits
 from opsd.transports.watch import Watch
 
@@ -218,7 +220,7 @@ class _Daemon:
             transport=self._transport(files),
             processes=self._processes(),
             watch=Watch(files) if given.watch else None,
-            sweep=Sweep(files, Pace(idle_s=given.sweep_idle_interval_s)),
+            sweep=Sweep(files, SweepPace(idle_s=given.sweep_idle_interval_s)),
             sweep_interval_s=given.sweep_interval_s,
             threads=Threads(
                 passes=WorkerThreads(_PASS_THREADS, may_be_left_behind=True),
@@ -291,6 +293,12 @@ def _tuning(loaded: Loaded, layout: Layout) -> Tuning:
         max_concurrent_passes=given.max_concurrent_passes,
         pass_deadline_s=given.pass_deadline_s,
         control_timeout_s=given.control_timeout_s,
+        pace=Pace(
+            fast_s=given.service_fast_poll_s,
+            quiet_after_s=given.service_quiet_after_s,
+            idle_s=given.service_idle_poll_s,
+            budget=given.service_error_budget,
+        ),
     )
 
 

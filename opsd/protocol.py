@@ -18,6 +18,7 @@ from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.mode import Mode
 from opsd.model.runtime import Aware
 from opsd.model.sequence import SequenceDocument
+from opsd.model.service import Reach
 from opsd.model.transport import TransportHealth
 
 API_VERSION = "v1"
@@ -112,6 +113,8 @@ class LoopStatus(msgspec.Struct, frozen=True, rename="camel"):
     quarantined_count: int
     liveness: str
     pid: int | None
+    reach: Reach | None = None
+    """How asking the loop's service goes; None for loops on this host."""
 
 
 class Subsystem(msgspec.Struct, frozen=True, rename="camel", gc=False):

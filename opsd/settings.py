@@ -172,6 +172,19 @@ class Settings(BaseSettings):
     line_bytes: Annotated[int, Field(ge=4_096, le=1 << 30), _Form("bytes, 4096 to 1073741824")] = Field(
         8 << 20, description="A longer line of an event log is quarantined."
     )
+    service_idle_poll_s: Annotated[float, Field(ge=10, le=86_400), _Form("seconds, 10 to 86400", live=True)] = Field(
+        900.0,
+        description="How often a service is asked while nothing runs in its sprite; a request wakes a sleeping one.",
+    )
+    service_fast_poll_s: Annotated[float, Field(ge=0.2, le=60), _Form("seconds, 0.2 to 60", live=True)] = Field(
+        2.0, description="How often a service is asked that cannot hold its answers back, while its run changes."
+    )
+    service_quiet_after_s: Annotated[float, Field(ge=5, le=3600), _Form("seconds, 5 to 3600", live=True)] = Field(
+        60.0, description="A run that has been still for so long is asked about ever more rarely."
+    )
+    service_error_budget: Annotated[float, Field(ge=0, le=1), _Form("a share, 0 to 1", live=True)] = Field(
+        0.1, description="The share of a service's polls that may fail within an hour before `service_budget_spent`."
+    )
     superloop_bin: (
         Annotated[str, AfterValidator(_executable), _Form("the path of an executable whose name ends in superloop.sh")]
         | None

@@ -89,6 +89,7 @@ def status(run: Run, now: datetime) -> LoopStatus:
         quarantined_count=run.fold.quarantined_count,
         liveness=run.process.liveness,
         pid=run.process.pid,
+        reach=run.reach,
     )
 
 

@@ -169,6 +169,27 @@ REASONS = registry_of(
         "Part of the event log has not been read yet, so the picture may be old.",
         "Wait for it to be read; if it does not shrink, look at the load with `opsctl status`.",
     ),
+    ReasonEntry(
+        "service_unauthorized",
+        _DEGRADED,
+        "The sprite's service does not accept the token, or does not allow what was asked.",
+        "Compare the token that `tokenEnv` names with the service's; a rotated one is picked up by itself.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "service_certificate",
+        _DEGRADED,
+        "The certificate of the sprite's service cannot be trusted: expired, of another host, or by nobody we know.",
+        "Renew the certificate, correct the base URL, or name its authority with `service_ca_file`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "service_budget_spent",
+        _DEGRADED,
+        "More of the polls of the loop's service failed within the last hour than the error budget allows.",
+        "See how asking goes with `opsctl status LOOP`; check the sprite and the network.",
+        needs_human=True,
+    ),
     # Somebody has to decide.
     ReasonEntry(
         "approval_pending",

@@ -30,8 +30,8 @@ _UNSEEN = Projection(
 class Look(msgspec.Struct, frozen=True, gc=False):
     """One run at one moment, as every rule sees it. A run never seen successfully is `unknown`, never missing.
 
-    `known_at` is how far we know: of a run behind a service, which is asked rarely, that is its last answer. What it may
-    have done since is neither silence nor a missing beat.
+    `known_at` is how far we know: of a run behind a service, which is asked rarely, that is its last answer. What it
+    may have done since is neither silence nor a missing beat.
     """
 
     run: Run

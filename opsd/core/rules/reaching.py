@@ -53,6 +53,37 @@ def unreachable(look: Look) -> Answer:
     return _failing(look, "transport_unreachable", severity)
 
 
+def service_unauthorized(look: Look) -> Answer:
+    """The token is not accepted; the contract has no word for it beside unreachable."""
+    return _of_service(look, UnreachableCause.SERVICE_UNAUTHORIZED)
+
+
+def service_certificate(look: Look) -> Answer:
+    """The certificate cannot be trusted."""
+    return _of_service(look, UnreachableCause.SERVICE_CERTIFICATE)
+
+
+def _of_service(look: Look, cause: UnreachableCause) -> Answer:
+    if look.ingest.ok:
+        return _ANSWERED
+    return _failing(look, cause.value, Severity.DEGRADED) if look.ingest.cause is cause else _OTHERWISE
+
+
+def budget_spent(look: Look) -> Answer:
+    """More polls failed within an hour than the operator allows."""
+    reach = look.run.reach
+    if reach is None or not reach.budget_spent:
+        return "The error budget of its service, if it has one, is not spent."
+    health = look.run.transport_health
+    return Finding(
+        "service_budget_spent",
+        Severity.DEGRADED,
+        health.failing_since if health is not None else None,
+        f"Of {reach.requests} requests since opsd started too many failed; the last {reach.failures} in a row.",
+        "budget",
+    )
+
+
 def artifacts_missing(look: Look) -> Answer:
     """The loop's folder or log is absent."""
     return _local(look, UnreachableCause.ARTIFACTS_MISSING)
@@ -224,6 +255,8 @@ def heartbeat_unreadable(look: Look) -> Answer:
 
 _FAILED_LOOK_RULES = (
     Rule(("transport_unreachable",), unreachable),
+    Rule(("service_unauthorized",), service_unauthorized),
+    Rule(("service_certificate",), service_certificate),
     Rule(("artifacts_missing",), artifacts_missing),
     Rule(("artifacts_unreadable",), artifacts_unreadable),
     Rule(("invalid_transport_payload", "projection_failed", "reconcile_failed"), disbelieved),
@@ -233,6 +266,7 @@ FAILED_LOOKS = frozenset(code for rule in _FAILED_LOOK_RULES for code in rule.co
 
 RULES = (
     *_FAILED_LOOK_RULES,
+    Rule(("service_budget_spent",), budget_spent),
     Rule(("ordering_drift_detected",), drifted),
     Rule(("stream_truncated", "stream_replaced"), stream_changed, stream_news),
     Rule(("event_quarantined",), quarantined, quarantine_news),
