@@ -117,6 +117,11 @@ class Vigil:
             exit_signal=-code if code < 0 else None,
             exited_at=beat.second(time.time()),
         )
+        try:
+            # A run that ended before it made its loop's folder would else leave no record of its end.
+            os.makedirs(self._plan.folder, exist_ok=True)
+        except OSError:
+            pass  # writing the beat says what is wrong
         until_s = time.monotonic() + LAST_BEAT_WITHIN_S
         while not self.beat() and time.monotonic() < until_s:
             got = signal.sigtimedwait(HEEDED, _LOOK_EVERY_S)

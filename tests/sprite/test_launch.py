@@ -241,6 +241,11 @@ def test_a_loop_that_never_ran_beats_from_when_it_has_a_folder(tmp_path: Path) -
     assert launched.printed() == ""
 
 
+def test_the_end_of_a_run_that_never_made_its_folder_is_on_record(tmp_path: Path) -> None:
+    with Launched(tmp_path, "exit 9", folder=False) as launched:
+        assert launched.last_beat()["exit_code"] == 9
+
+
 def test_a_beat_that_cannot_be_written_is_tried_again_and_the_run_is_not_disturbed(tmp_path: Path) -> None:
     obstacle = tmp_path / "repo" / ".superloop" / "loops" / LOOP / "heartbeat.v1.json.tmp"
     obstacle.mkdir(parents=True)
