@@ -176,6 +176,9 @@ class Carrier:
 
     def _carry_out(self, intent: Intent, run: Run, todo: Sequence[Act]) -> Refusal | list[ActResult]:
         """In a worker thread: a last look, with nothing between it and the act but the act's own start."""
+        member = self._roster.get(intent.loop_id)
+        if member is not None:
+            run = member.run  # somebody may have set another mode since
         scene = self._scene(run, intent)
         refusal = gate.refuse(intent, run, scene, scene.at) or gate.moved(intent, scene)
         if refusal is not None:
