@@ -74,7 +74,10 @@ def _as_filed(approval: Approval, wanted: str, mark: Watermark) -> Verdict:
 
 
 def _as_logged(wanted: str, mark: Watermark, fold: Fold) -> Verdict | None:
-    """By the log alone, where a next run has taken the decision up and removed the file."""
+    """By the log alone, where a next run has taken the decision up and removed the file.
+
+    It names no candidate but by run and iteration, in which a run asks once.
+    """
     for event, status in (
         (fold.decided, fold.decided.status if fold.decided is not None else None),
         (fold.taken_up, "approved" if fold.taken_up is not None and fold.taken_up.name == _CONSUMED else None),
