@@ -4,7 +4,6 @@ Each way to misbehave has the outcome and the exit code that an operator can rel
 code was. One daemon and one fleet serve all tests of this module.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -38,8 +37,6 @@ class Case(NamedTuple):
 
 CASES: Mapping[str, Case] = {
     "cancel-slow": Case("cancel", {"kind": "slow", "seconds": 0.5}, ("confirmed", Exit.OK), 0, True),
-    "cancel-flood": Case("cancel", {"kind": "flood"}, ("confirmed", Exit.OK), 0, True),
-    "cancel-fork": Case("cancel", {"kind": "fork", "seconds": 30.0}, ("confirmed", Exit.OK), 0, True),
     "cancel-fail": Case(
         "cancel", {"kind": "fail", "code": 9, "says": "the host is busy"}, ("failed_command", Exit.FAILED), 9, False,
         "the host is busy",
@@ -52,7 +49,7 @@ CASES: Mapping[str, Case] = {
     "approve-fail": Case("approve", {"kind": "fail", "code": 1}, ("failed_command", Exit.FAILED), 1, False),
     "approve-late-fail": Case("approve", {"kind": "late-fail", "code": 3}, ("failed_command", Exit.FAILED), 3, True),
     "approve-lie": Case("approve", {"kind": "lie"}, ("ambiguous", Exit.AMBIGUOUS), 0, False),
-    "approve-other": Case("approve", {"kind": "other"}, ("ambiguous", Exit.AMBIGUOUS), 0, True),
+    "approve-partial": Case("approve", {"kind": "partial"}, ("confirmed", Exit.OK), 0, True),
     "approve-hang": Case("approve", {"kind": "hang"}, ("ambiguous", Exit.AMBIGUOUS), 124, False),
     "approve-late-hang": Case("approve", {"kind": "late-hang"}, ("confirmed", Exit.OK), 124, True),
     "start-fail": Case(
@@ -69,6 +66,10 @@ PLANS = {
         name: Plan(_SITUATION[case.kind], {_WORD.get(case.kind, case.kind): [case.fault]})
         for name, case in CASES.items()
     },
+    "flooded": Plan("running", {"cancel": [{"kind": "flood"}]}),
+    "left-behind": Plan("running", {"cancel": [{"kind": "fork", "seconds": 30.0}]}),
+    "astray": Plan("awaiting approval", {"approve": [{"kind": "other"}]}),
+    "hung": Plan("running", {"cancel": [{"kind": "hang"}]}),
     "acknowledged": Plan("running", {"cancel": [{"kind": "lie"}]}),
     "settled-later": Plan("running", {"cancel": [{"kind": "lie"}]}),
     "unwanted": Plan("running", {"cancel": [{"kind": "lie"}]}),
@@ -114,37 +115,37 @@ def has_had_its_effect(live: Live, loop_id: str, kind: str) -> bool:
 
 
 async def test_what_a_command_prints_is_bounded_and_harmless(live: Live) -> None:
-    done = await live.opsctl("intents", "cancel-flood", "-o", "json")
-    (row,) = json.loads(done.out)["intents"]
-    shown = (await live.opsctl("intent", "show", row["id"])).out
+    done = await live.ask("cancel", "flooded")
+    shown = (await live.opsctl("intent", "show", done.known.id)).out
 
-    assert 0 < len(row["execution"]["output"]) <= 16 * 1024 < FLOOD_BYTES
-    assert len(row["execution"]["output"].splitlines()) <= 40
+    assert done.ends == ("confirmed", Exit.OK)
+    assert done.known.execution is not None
+    output = done.known.execution.output
+    assert 0 < len(output) <= 16 * 1024 < FLOOD_BYTES
+    assert len(output.splitlines()) <= 40
     for foul in ("\x1b", "\u202e", "\u2066", "\x07", "\x9b"):
-        assert foul not in row["execution"]["output"]
+        assert foul not in output
         assert foul not in shown
     for file in TOLD:
-        text = (live.home / ".superloop/ops-manager/cancel-flood" / file).read_text()
+        text = (live.home / ".superloop/ops-manager/flooded" / file).read_text()
         assert "\\u001b" not in text
         assert "\u202e" not in text
 
 
 async def test_a_helper_that_a_command_leaves_behind_holds_nobody_up(live: Live) -> None:
-    (row,) = live.opsd.get("/v1/intents?loop=cancel-fork")["intents"]
+    done = await live.ask("cancel", "left-behind")
 
-    took_s = _seconds(row["execution"]["endedAt"]) - _seconds(row["execution"]["startedAt"])
-    assert took_s < 10.0, "the helper sleeps for half a minute"
-
-
-def _seconds(stamp: str) -> float:
-    hours, minutes, seconds = stamp.partition("T")[2].rstrip("Z").split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    assert done.ends == ("confirmed", Exit.OK)
+    assert done.known.settled_at is not None
+    assert (done.known.settled_at - done.known.recorded_at).total_seconds() < 10.0, "the helper sleeps half a minute"
 
 
 async def test_a_decision_on_another_candidate_says_so(live: Live) -> None:
-    (row,) = live.opsd.get("/v1/intents?loop=approve-other")["intents"]
+    done = await live.ask("approve", "astray")
 
-    assert row["confirmation"]["reason"] == "other_candidate"
+    assert done.ends == ("ambiguous", Exit.AMBIGUOUS)
+    assert done.known.confirmation is not None
+    assert done.known.confirmation.reason == "other_candidate"
 
 
 async def test_a_run_that_never_began_is_told_in_the_runtimes_words(live: Live) -> None:
@@ -216,16 +217,14 @@ async def test_who_wants_no_proof_is_told_that_there_is_none(live: Live) -> None
     assert live.places["unwanted"].lives(), "it lied, and nobody looked"
 
 
-async def test_no_command_is_left_behind(live: Live) -> None:
-    """What hung was ended with everything that it had begun."""
-    for loop_id in ("cancel-hang", "cancel-late-hang", "approve-hang"):
-        command = str(live.places[loop_id].repo / "superloop.sh").encode()
-        hung = [
-            words
-            for pid in os.listdir("/proc")
-            if pid.isdigit() and command in (words := _words(pid)) and b"run" not in words
-        ]
-        assert hung == []
+async def test_what_hangs_is_ended_with_all_that_it_began(live: Live) -> None:
+    await live.ask("cancel", "hung", *WINDOW)
+    command = str(live.places["hung"].repo / "superloop.sh").encode()
+
+    lives = [words for pid in os.listdir("/proc") if pid.isdigit() and command in (words := _words(pid))]
+
+    assert [words for words in lives if b"cancel" in words] == []
+    assert [words for words in lives if b"run" in words] != [], "it hung before it did anything"
 
 
 def _words(pid: str) -> list[bytes]:
