@@ -82,8 +82,8 @@ class ProcFs:
     def members(self, pid: int, pgid: int | None) -> list[Member]:
         """The same processes, one by one and ordered by number; zombies are none. One walk over /proc.
 
-        A `pgid` that equals `pid` is believed only of a process that does lead its group: the runtime writes the pid
-        where it could not read the group. Descendants count also outside of the group, where `timeout` puts them.
+        Descendants count whatever their group: `timeout` puts a role into one of its own, and the runtime writes its
+        pid where it could not read its group.
         """
         if pid <= 0:
             return []
@@ -98,8 +98,7 @@ class ProcFs:
                     found[int(name)] = self._member(int(name))
                 except (OSError, ValueError, IndexError):
                     continue
-        leads_group = pgid == pid and (pid not in found or found[pid].group == pid)
-        ours = {each.pid for each in found.values() if leads_group and each.group == pid} | {pid}
+        ours = {each.pid for each in found.values() if pgid == pid and each.group == pgid} | {pid}
         grown = True
         while grown:
             born = {each.pid for each in found.values() if each.parent in ours} - ours

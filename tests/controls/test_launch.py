@@ -154,6 +154,7 @@ def test_a_checkout_with_a_package_of_our_name_is_not_what_begins(
 ) -> None:
     """Python would look for `opsd` first where it stands."""
     (checkout.repo / "opsd").mkdir()
+    (checkout.repo / "opsd" / "__init__.py").touch()
     (checkout.repo / "opsd" / "__main__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(checkout.repo)
 
