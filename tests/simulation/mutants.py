@@ -68,7 +68,11 @@ MUTANTS: dict[str, Mutant] = {
 
 def breed(name: str) -> None:
     """Have the module imported with the fault in it. Raises ValueError if it was imported already."""
-    mutant = MUTANTS[name]
+    put_in(MUTANTS[name])
+
+
+def put_in(mutant: Mutant) -> None:
+    """As `breed`, of any mutant."""
     if mutant.module in sys.modules:
         raise ValueError(f"{mutant.module} is imported already: a mutant needs a process of its own")
     sys.meta_path.insert(0, _Finder(mutant))

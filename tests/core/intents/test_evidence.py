@@ -381,6 +381,16 @@ class TestStart:
         assert self.verdict(scene=scene, last_contact_at=moment(62)).outcome is NOT_YET
         assert self.verdict(scene=scene, last_contact_at=moment(62.05)).outcome is CONTRARY
 
+    @pytest.mark.parametrize(("failed_s", "expected"), [(61, NOT_YET), (61.05, CONTRARY)])
+    def test_a_loop_that_never_ran_has_no_log_to_be_read(self, failed_s: float, expected: Outcome) -> None:
+        """A look that finds neither folder nor log has read all there is."""
+        missing = Finding("artifacts_missing", Severity.DEGRADED, None, "There is no log.", "o")
+        never = a_run(failed_at=moment(failed_s))
+        never = replace(never, health=replace(health_of(never), findings=(missing,)))
+        scene = a_scene(heartbeat=a_beat(61, status="exited", exit_code=1))
+
+        assert judged(self.INTENT, never, scene).outcome is expected
+
     def test_an_end_of_another_launch_rules_nothing_out(self) -> None:
         scene = a_scene(heartbeat=a_beat(61, launch_id="i-0", status="exited", exit_code=1))
 
