@@ -18,6 +18,7 @@ def add_acting(commands: _Commands) -> None:
     _add_intents_to_ask(commands)
     _add_intents_to_see(commands)
     _add_mode(commands)
+    _add_transport(commands)
     reconcile = command(
         commands,
         "reconcile",
@@ -166,6 +167,25 @@ def _add_intents_to_see(commands: _Commands) -> None:
         "list what waits for a human, oldest first, with the command to type",
         "  opsctl approvals\n  opsctl approvals -o name",
     )
+
+
+def _add_transport(commands: _Commands) -> None:
+    transport = command(
+        commands,
+        "transport",
+        "show how a loop is reached, or have it reached otherwise",
+        "  opsctl transport docs-17\n  opsctl transport docs-17 local --reason 'the service is down'\n"
+        "  opsctl transport docs-17 --events off --reason 'too many events'\n"
+        "  opsctl transport docs-17 declared --reason 'all is well again'",
+        (TABLE, JSON, YAML),
+    )
+    transport.add_argument("loop", metavar="LOOP")
+    transport.add_argument(
+        "way", choices=("local", "sprite_service", "declared"), nargs="?", help="`declared` is what the registry says"
+    )
+    transport.add_argument("--events", choices=("on", "off"), help="off: a service is asked for snapshots only")
+    transport.add_argument("--reason", metavar="TEXT", default="", help="why; recorded, and needed for a switch")
+    _add_by(transport)
 
 
 def _add_mode(commands: _Commands) -> None:

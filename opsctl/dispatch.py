@@ -96,6 +96,10 @@ def _ask(args: argparse.Namespace, client: Client, out: Output) -> Exit:
             from opsctl.commands import approvals
 
             return approvals.run(client, out)
+        case "transport":
+            from opsctl.commands import transport
+
+            return transport.run(client, out, args.loop, args.way, events=args.events, reason=args.reason, by=args.by)
         case "mode":
             from opsctl.commands import mode
 

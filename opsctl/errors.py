@@ -18,6 +18,7 @@ _EXIT_OF_CODE = {
     "not_found": Exit.NO,
     "unknown_intent": Exit.NO,
     "not_ambiguous": Exit.NO,
+    "cannot_switch": Exit.NO,
     "idempotency_conflict": Exit.USAGE,
     "store_unwritable": Exit.REFUSED,
 }

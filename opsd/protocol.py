@@ -19,7 +19,7 @@ from opsd.model.mode import Mode
 from opsd.model.runtime import Aware
 from opsd.model.sequence import SequenceDocument
 from opsd.model.service import Reach
-from opsd.model.transport import TransportHealth
+from opsd.model.transport import TransportHealth, TransportMode
 
 API_VERSION = "v1"
 
@@ -489,6 +489,31 @@ class ModeRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     reason: Words = ""
     by: Name | None = None
     for_s: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] | None = None
+
+
+class TransportRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`POST /v1/loops/{id}/transport`: how to reach a loop from now on. Without `transport` as the registry says.
+
+    Without `events` a service is asked for snapshots only.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)]
+    transport: TransportMode | None = None
+    events: bool = True
+    by: Name | None = None
+
+
+class TransportReply(msgspec.Struct, frozen=True, rename="camel"):
+    """How a loop is reached now. `declared` is what the registry says; `since`, `by` and `reason` are of the switch."""
+
+    at: datetime
+    loop_id: str
+    transport: TransportMode
+    declared: TransportMode
+    events: bool
+    by: str | None = None
+    since: datetime | None = None
+    reason: str = ""
 
 
 class ModePage(msgspec.Struct, frozen=True, rename="camel"):

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     LOOP_NOT_MANAGED = "loop_not_managed"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     NOT_AMBIGUOUS = "not_ambiguous"
+    CANNOT_SWITCH = "cannot_switch"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
     INTERNAL = "internal"
@@ -45,6 +46,7 @@ ERRORS: Mapping[ErrorCode, ErrorEntry] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: ErrorEntry(
         409, "The key was used for another request; the details name the intent that it stands for."
     ),
+    ErrorCode.CANNOT_SWITCH: ErrorEntry(409, "The registry names no such way to the loop."),
     ErrorCode.NOT_AMBIGUOUS: ErrorEntry(
         409, "The intent is not ambiguous, so there is nothing to acknowledge; the details have its status."
     ),

@@ -16,7 +16,7 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.handlers import chosen_runs, from_files, known_run
 from opsd.api.peer import Peer, user_name
 from opsd.app import inbox
-from opsd.app.desk import CannotRecord, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.app.desk import CannotRecord, CannotSwitch, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
 from opsd.core.intents.advice import next_step
 from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.mode import Mode
@@ -31,6 +31,8 @@ from opsd.protocol import (
     ModePage,
     ModeRequest,
     NoQuery,
+    TransportReply,
+    TransportRequest,
     WaitFor,
 )
 from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
@@ -91,11 +93,23 @@ async def modes(services: Services, call: Call[NoQuery, None]) -> ModePage:
 async def set_mode(services: Services, call: Call[NoQuery, ModeRequest]) -> ModePage:
     if call.body.mode is Mode.NORMAL and call.body.for_s is not None:
         raise _bad("forS", "normal mode has no end; it lasts until another is set")
-    if call.body.loop_id is not None:
-        known_run(services, call.body.loop_id)
+    if call.body.loop_id is not None and call.body.mode is not Mode.NORMAL:
+        known_run(services, call.body.loop_id)  # what was set for a loop that has left can still be ended
     actor = await _actor(services, call.peer)
     with _refusals_told():
         return await services.desk.set_mode(replace(call.body, by=call.body.by or actor.user), actor)
+
+
+async def transport(services: Services, call: Call[NoQuery, None]) -> TransportReply:
+    with _refusals_told():
+        return services.desk.transport(known_run(services, call.id).ref.loop_id)
+
+
+async def set_transport(services: Services, call: Call[NoQuery, TransportRequest]) -> TransportReply:
+    loop_id = known_run(services, call.id).ref.loop_id
+    actor = await _actor(services, call.peer)
+    with _refusals_told():
+        return await services.desk.set_transport(loop_id, replace(call.body, by=call.body.by or actor.user), actor)
 
 
 def _check(request: IntentRequest) -> None:
@@ -180,6 +194,8 @@ def _refusals_told() -> Iterator[None]:
         ) from None
     except NotAmbiguous as error:
         raise ApiError(ErrorCode.NOT_AMBIGUOUS, str(error), status=error.status) from None
+    except CannotSwitch as error:
+        raise ApiError(ErrorCode.CANNOT_SWITCH, f"{error}; the loop is reached as before") from None
     except CannotRecord as error:
         raise ApiError(
             ErrorCode.STORE_UNWRITABLE,

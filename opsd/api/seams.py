@@ -27,6 +27,8 @@ from opsd.protocol import (
     ReconcileReply,
     RunHistory,
     Submitted,
+    TransportReply,
+    TransportRequest,
     VerificationReport,
     WaitFor,
 )
@@ -97,6 +99,20 @@ class Desk(Protocol):
         """
         Raises:
             CannotRecord: the mode is what it was.
+        """
+
+    def transport(self, loop_id: LoopId) -> TransportReply:
+        """
+        Raises:
+            FleetError: there is no such loop, or it is not looked at.
+        """
+
+    async def set_transport(self, loop_id: LoopId, request: TransportRequest, actor: Actor) -> TransportReply:
+        """
+        Raises:
+            FleetError: there is no such loop, or it is not looked at.
+            CannotSwitch: the registry names no such way to it.
+            CannotRecord: it is reached as it was.
         """
 
 

@@ -1,6 +1,7 @@
 """uvicorn inside our task group, on a socket that we made: identity per connection, bounds on what a client may hold.
 
-Making the socket, with its mode and group, is the daemon's; what is answered is `opsd.api.app`.
+Making the socket, with its mode and group, is the daemon's; what is answered is `opsd.api.app`. A service that answers
+in another form brings a protocol of its own.
 """
 
 import asyncio
@@ -38,27 +39,23 @@ STANDARD_LIMITS = Limits()
 _NOT_HTTP = ApiError(ErrorCode.BAD_REQUEST, "this is not HTTP/1.1; try curl --unix-socket SOCKET http://opsd/v1/fleet")
 
 
-class PeerProtocol(HttpToolsProtocol):
-    """Adds to each request who is connected, and does what uvicorn leaves out: bounds for the head, errors in JSON.
+class BoundedProtocol(HttpToolsProtocol):
+    """Does what uvicorn leaves out: bounds for the head, errors in JSON.
 
-    uvicorn does not promise these methods to subclasses. tests/api/test_server.py fails if one of them goes unused, and
-    a request without identity is refused, so a change there shuts the door rather than opening it.
+    uvicorn does not promise these methods to subclasses. tests/api/test_server.py fails if one of them goes unused.
     """
 
     limits = STANDARD_LIMITS
+    not_http = _NOT_HTTP
     _head_bytes = 0
     _head_limit: asyncio.TimerHandle | None = None
 
+    @staticmethod
+    def error_body(refused: ApiError) -> bytes:
+        return replies.error_body(refused)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        peer = peer_of(transport.get_extra_info("socket"))
-        inner = self.app
-
-        async def identified(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[PEER_EXTENSION] = peer
-            await inner(scope, receive, send)
-
-        self.app = identified
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,7 +78,7 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, _NOT_HTTP)
+        self._refuse(400, self.not_http)
 
     def _await_head(self) -> None:
         if self._head_limit is None:
@@ -95,10 +92,28 @@ class PeerProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, refused: ApiError) -> None:
         self._head_arrived()
-        body = replies.error_body(refused)
+        body = self.error_body(refused)
         head = f"HTTP/1.1 {status} \r\ncontent-type: {replies.JSON}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
+
+
+class PeerProtocol(BoundedProtocol):
+    """Adds to each request who is connected.
+
+    A request without identity is refused, so a change in uvicorn shuts the door rather than opening it.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        peer = peer_of(transport.get_extra_info("socket"))
+        inner = self.app
+
+        async def identified(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[PEER_EXTENSION] = peer
+            await inner(scope, receive, send)
+
+        self.app = identified
 
 
 def _head_too_large(limit_bytes: int) -> ApiError:
@@ -149,6 +164,7 @@ async def serve(
     app: Starlette,
     *,
     limits: Limits = STANDARD_LIMITS,
+    protocol: type[BoundedProtocol] = PeerProtocol,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; then stop listening, let requests finish for up to `GRACE_S` seconds, and end.
@@ -157,7 +173,7 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
-        http=type("BoundedProtocol", (PeerProtocol,), {"limits": limits}),
+        http=type("LimitedProtocol", (protocol,), {"limits": limits}),
         limit_concurrency=limits.connections,
         ws="none",
         lifespan="off",
@@ -165,6 +181,7 @@ async def serve(
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # who asks is not for the request itself to say
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
     )

@@ -8,6 +8,7 @@ class DeskError(Exception):
     ├── UnknownIntent         no intent of this id is held in memory
     ├── IdempotencyConflict   the key stands for another request
     ├── NotAmbiguous          only what is ambiguous can be acknowledged
+    ├── CannotSwitch          the registry names no such way to the loop
     └── CannotRecord          it could not be written down, so it does not hold
     """
 
@@ -34,6 +35,14 @@ class NotAmbiguous(DeskError):  # noqa: N818
 
 class CannotRecord(DeskError):  # noqa: N818
     """`problem` names the path and what the disk said."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class CannotSwitch(DeskError):  # noqa: N818
+    """`problem` says what the registry lacks."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

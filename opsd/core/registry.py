@@ -69,10 +69,11 @@ def faulty_id(loop_id: str) -> tuple[str | None, str | None]:
 def _loop_ref(loop: RegisteredLoop, home: str, *, remote: bool) -> LoopRef:
     fault, detail = faulty_id(loop.loop_id)
     service = _service_ref(loop.service)
+    here = loop.transport is TransportMode.LOCAL or loop.repo_path is not UNSET
     if fault is None and loop.transport is not TransportMode.LOCAL and not remote:
         fault, detail = "transport_not_supported", f"loop {loop.loop_id}: transport {loop.transport} is not available"
     repo_path = home if loop.repo_path is UNSET else posixpath.normpath(posixpath.join(home, loop.repo_path))
-    return LoopRef(loop.loop_id, repo_path, loop.transport, loop.enabled, fault, detail, loop.metadata, service)
+    return LoopRef(loop.loop_id, repo_path, loop.transport, loop.enabled, fault, detail, loop.metadata, service, here)
 
 
 def _service_ref(service: Service) -> ServiceRef | None:

@@ -407,6 +407,13 @@ REASONS = registry_of(
         needs_human=True,
     ),
     ReasonEntry(
+        "transports_unreadable",
+        _DEGRADED,
+        "The file that says how loops were switched to another transport cannot be read; the registry's own holds.",
+        "Mend or remove the line named in the evidence, or switch anew: `opsctl transport LOOP`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
         "settings_invalid",
         _DEGRADED,
         "The daemon was told to read its settings again and cannot use them; the old ones stay in force.",

@@ -45,6 +45,8 @@ class LoopRef(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw = msgspec.Raw(b"{}")
     service: ServiceRef | None = None
     """Set for loops that are reached over a service, and for local ones that could be."""
+    has_checkout: bool = True
+    """Whether `repo_path` is said to be a checkout on this host, so that the loop could be reached locally."""
 
     @property
     def place(self) -> str:

@@ -19,6 +19,7 @@ from opsd.model.intent import Intent
 from opsd.model.lifecycle import RunRow
 from opsd.model.mode import ModeRow
 from opsd.model.sequence import SequenceRow
+from opsd.model.switch import SwitchRow
 from opsd.model.telemetry import QuarantineRow, ReconcileRow
 from opsd.store.codec import RECORDS, SCHEMA_VERSION
 
@@ -35,7 +36,10 @@ ROWS: Mapping[Journal, type[msgspec.Struct]] = {
     Journal.INVOCATIONS: InvocationRow,
 }
 
-FLEET: Mapping[str, type[msgspec.Struct]] = {"fleet/modes.jsonl": ModeRow}
+FLEET: Mapping[str, type[msgspec.Struct]] = {
+    "fleet/modes.jsonl": ModeRow,
+    "fleet/transports.jsonl": SwitchRow,
+}
 """What we write for the fleet as a whole: path below `ops-manager/` to the record."""
 
 # Whatever else outside programs read: a name here is a file `<name>.v1.json` there.

@@ -11,6 +11,7 @@ from opsd.model.effects import Append, Journal
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
 from opsd.model.mode import ModeRow
+from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.append import Appender
 from opsd.store.commit import Committed, Committer, LoopCommit
@@ -20,7 +21,7 @@ from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tai
 from opsd.store.layout import Layout
 from opsd.store.load import Loader, StoredLoop
 from opsd.store.mend import Mended, steps, untold, wanted_rows
-from opsd.store.modes import ModeJournal
+from opsd.store.rowfile import RowFile
 
 
 class Store:
@@ -37,7 +38,8 @@ class Store:
         self._loader = Loader(layout, files, retention)
         self._appender = Appender(layout, files, retention)
         self._committer = Committer(layout, files, self._appender)
-        self._modes = ModeJournal(layout, files)
+        self._modes = RowFile(layout, files, layout.modes, ModeRow)
+        self._switches = RowFile(layout, files, layout.switches, SwitchRow)
 
     def load(self, loop_ids: Sequence[LoopId], now: datetime, *, mend: bool = True) -> list[StoredLoop]:
         """What is on the disk of each loop, in order. A loop never seen before is an empty `StoredLoop`.
@@ -107,6 +109,18 @@ class Store:
             StoreError: the file is as it was; the message names it and what to do.
         """
         self._modes.append(row)
+
+    def load_switches(self) -> tuple[tuple[SwitchRow, ...], str | None]:
+        """How loops were switched, oldest first; why that may not be all of them, or None."""
+        return self._switches.load()
+
+    def append_switch(self, row: SwitchRow) -> None:
+        """On the disk when this returns.
+
+        Raises:
+            StoreError: the file is as it was; the message names it and what to do.
+        """
+        self._switches.append(row)
 
     def forget(self, loop_id: LoopId) -> None:
         """The loop is no longer supervised; its files stay."""

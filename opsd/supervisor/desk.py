@@ -22,7 +22,16 @@ from opsd.model.intent import DECISIONS, Actor, Intent, IntentStatus, Options, R
 from opsd.model.mode import Mode
 from opsd.model.run import Run
 from opsd.ports import Clock
-from opsd.protocol import AckRequest, IntentRequest, ModePage, ModeRequest, Submitted, WaitFor
+from opsd.protocol import (
+    AckRequest,
+    IntentRequest,
+    ModePage,
+    ModeRequest,
+    Submitted,
+    TransportReply,
+    TransportRequest,
+    WaitFor,
+)
 from opsd.store.store import Store
 from opsd.supervisor.bell import Bell
 from opsd.supervisor.books import Books
@@ -31,6 +40,7 @@ from opsd.supervisor.commits import Commits
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from opsd.supervisor.modes import ModeKeeper
 from opsd.supervisor.roster import Member, Roster
+from opsd.supervisor.switches import Switches
 
 TURN_WITHIN = timedelta(seconds=120)
 """An intent that has not had its turn by then is given up: what its operator saw is too old to act on."""
@@ -46,6 +56,7 @@ class Desk:
         books: Books,
         carrier: Carrier,
         modes: ModeKeeper,
+        switches: Switches,
         store: Store,
         commits: Commits,
         roster: Roster,
@@ -56,6 +67,7 @@ class Desk:
         self._books = books
         self._carrier = carrier
         self._modes = modes
+        self._switches = switches
         self._store = store
         self._commits = commits
         self._roster = roster
@@ -151,6 +163,24 @@ class Desk:
         if unknown and request.mode is not Mode.NORMAL:
             raise UnknownLoop(f"no loop {request.loop_id!r} is in the fleet")
         return await self._modes.set(request, actor)
+
+    def transport(self, loop_id: LoopId) -> TransportReply:
+        """
+        Raises:
+            UnknownLoop, NotManaged: nobody looks at such a loop.
+        """
+        return self._switches.told(self._managed(loop_id).run.ref)
+
+    async def set_transport(self, loop_id: LoopId, request: TransportRequest, actor: Actor) -> TransportReply:
+        """Have a loop reached otherwise, now and after restarts.
+
+        Raises:
+            UnknownLoop, NotManaged: nobody looks at such a loop.
+            CannotSwitch: the registry names no such way.
+            CannotRecord: the disk refuses it, so the loop is reached as it was.
+        """
+        await self._switches.set(self._managed(loop_id).run.ref, request, actor)
+        return self.transport(loop_id)
 
     # For the supervisor
 

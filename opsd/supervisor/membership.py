@@ -120,6 +120,7 @@ class Membership:
         findings: DaemonFindings,
         log: Log,
         books: Books,
+        switched: Callable[[LoopRef], LoopRef],
         settled: Callable[[], None],
     ) -> None:
         self.registry = DISCOVERY
@@ -137,8 +138,11 @@ class Membership:
         self._findings = findings
         self._log = log
         self._books = books
+        self._switched = switched
+        self._found: _Found | None = None
         self._settled = settled
         self._bell = Bell(clock)
+        self._becoming = anyio.Lock()
         self._is_first = True
 
     def look_soon(self) -> None:
@@ -165,11 +169,19 @@ class Membership:
         if self._findings.clear("registry_invalid"):
             self._log.info("registry.recovered", source=found.source)
         self.registry = found.source
-        await self._become(found)
+        self._found = found
+        async with self._becoming:
+            await self._become(found)
+
+    async def apply_switches(self) -> None:
+        """A loop is to be reached otherwise from now on."""
+        if self._found is not None:
+            async with self._becoming:
+                await self._become(self._found)
 
     async def _become(self, found: _Found) -> None:
         before = self._roster.refs()
-        wanted = {ref.loop_id: ref for ref in found.refs}
+        wanted = {ref.loop_id: self._switched(ref) for ref in found.refs}
         gone = [loop_id for loop_id in before if loop_id not in wanted]
         other = [ref for loop_id, ref in wanted.items() if loop_id in before and before[loop_id] != ref]
         carried = [ref for ref in other if _same_place(before[ref.loop_id], ref)]

@@ -45,6 +45,7 @@ from opsd.supervisor.polling import Polls
 from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.roster import Member, Roster
 from opsd.supervisor.services import Service, Services
+from opsd.supervisor.switches import Switches
 from opsd.supervisor.vigil import Vigil
 from opsd.transports.service import ServiceTransport
 from opsd.transports.sweep import Sweep
@@ -165,6 +166,7 @@ class Supervisor:
             log=log,
             changed=lambda: self.desk.modes_changed(),
         )
+        self._switches = Switches(store, commits=self._commits, findings=self.findings, clock=clock, log=log)
         self._books = Books(
             store,
             commits=self._commits,
@@ -191,6 +193,7 @@ class Supervisor:
             books=self._books,
             carrier=self._carrier,
             modes=self._modes,
+            switches=self._switches,
             store=store,
             commits=self._commits,
             roster=self._roster,
@@ -215,8 +218,10 @@ class Supervisor:
             findings=self.findings,
             log=log,
             books=self._books,
+            switched=self._switches.switched,
             settled=self._members_changed,
         )
+        self._switches.apply = self._membership.apply_switches
         self._noticing = Noticing(
             watch=watch,
             sweep=sweep,
@@ -290,6 +295,7 @@ class Supervisor:
     async def start(self) -> int:
         """Find the loops and restore them from our own files; how many there are. Nothing is looked at yet."""
         await self._modes.load()
+        await self._switches.load()
         await self._membership.look()
         return len(self._roster)
 

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from msgspec.structs import replace
 
-from opsd.app.desk import CannotRecord, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.app.desk import CannotRecord, CannotSwitch, IdempotencyConflict, NotAmbiguous, UnknownIntent
 from opsd.core import modes as mode_rules
 from opsd.core.intents import life
 from opsd.core.intents.book import Conflict, book_of, control_state, replay
@@ -37,7 +37,18 @@ from opsd.model.intent import (
 from opsd.model.mode import ModeRow
 from opsd.model.refusals import REFUSALS
 from opsd.model.run import Run
-from opsd.protocol import AckRequest, IntentRequest, ModePage, ModeRequest, ModeStatus, Submitted, WaitFor
+from opsd.model.transport import TransportMode
+from opsd.protocol import (
+    AckRequest,
+    IntentRequest,
+    ModePage,
+    ModeRequest,
+    ModeStatus,
+    Submitted,
+    TransportReply,
+    TransportRequest,
+    WaitFor,
+)
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from tests.doubles.fleet import StandInFleet
 
@@ -69,6 +80,8 @@ class StandInDesk:
 
     def __init__(self, fleet: StandInFleet, *known: Intent, prefix: str = "intent") -> None:
         self.fleet = fleet
+        self.switched: dict[LoopId, TransportReply] = {}
+        self.served: set[LoopId] = set()
         self.outcomes: dict[str, IntentStatus] = {}
         self.refusals: dict[str, Refusal] = {}
         self.broken: Exception | None = None
@@ -176,6 +189,24 @@ class StandInDesk:
     def modes(self, now: datetime) -> ModePage:
         rows = mode_rules.listed(mode_rules.modes_of(self._rows), now)
         return ModePage(now, tuple(_status(row) for row in rows))
+
+    def transport(self, loop_id: LoopId) -> TransportReply:
+        run = self.fleet.run(loop_id)
+        assert run is not None
+        return self.switched.get(loop_id) or TransportReply(
+            self.fleet.clock.now(), loop_id, run.ref.transport, run.ref.transport, True
+        )
+
+    async def set_transport(self, loop_id: LoopId, request: TransportRequest, actor: Actor) -> TransportReply:
+        self._check_disk()
+        before, now = self.transport(loop_id), self.fleet.clock.now()
+        if request.transport is TransportMode.SPRITE_SERVICE and loop_id not in self.served:
+            raise CannotSwitch(f"The registry names no service for loop {loop_id}: it lacks service.baseUrl.")
+        by, wanted = request.by or actor.user, request.transport or before.declared
+        self.switched[loop_id] = TransportReply(
+            now, loop_id, wanted, before.declared, request.events, by, now, request.reason
+        )
+        return self.switched[loop_id]
 
     async def set_mode(self, request: ModeRequest, actor: Actor) -> ModePage:
         self._check_disk()

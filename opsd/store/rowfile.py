@@ -1,15 +1,17 @@
-"""`fleet/modes.jsonl`: which modes were set, on the disk before they hold. A few rows a year, never rotated.
+"""Small journals below `fleet/` of what operators set: on the disk before it holds. A few rows a year, never rotated.
 
-A mode that is lost could let an intent execute that somebody wanted stopped, so that a line which makes no sense is no
-line to pass over: the whole file counts as unreadable until somebody sets a mode anew. What holds is
-`opsd.core.modes`.
+What is lost here could let an intent execute that somebody wanted stopped, so that a line which makes no sense is no
+line to pass over: the whole file counts as unreadable until somebody sets anew. What the rows mean is `opsd.core.modes`
+and `opsd.core.switches`.
 """
 
 import errno
+from typing import Generic, TypeVar
 
 import msgspec
 
 from opsd.model.mode import ModeRow
+from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.aside import free_name
 from opsd.store.codec import decode, encode
@@ -18,25 +20,28 @@ from opsd.store.layout import Layout
 
 _BYTES_MAX = 1 << 22
 
+R = TypeVar("R", ModeRow, SwitchRow)
 
-class _Found(msgspec.Struct, frozen=True):
+
+class _Found(msgspec.Struct, Generic[R], frozen=True):
     """`data` is what lies there, `good` the lines of `rows` in it; `problem` says what is wrong with another line."""
 
     data: bytes = b""
     good: bytes = b""
-    rows: tuple[ModeRow, ...] = ()
+    rows: tuple[R, ...] = ()
     problem: str | None = None
 
 
-class ModeJournal:
+class RowFile(Generic[R]):
     """Belongs to the one writer of a home."""
 
-    def __init__(self, layout: Layout, files: Files) -> None:
+    def __init__(self, layout: Layout, files: Files, path: str, record: type[R]) -> None:
         self._layout = layout
-        self._path = layout.modes
+        self._path = path
+        self._record: type[R] = record
         self._files = files
 
-    def load(self) -> tuple[tuple[ModeRow, ...], str | None]:
+    def load(self) -> tuple[tuple[R, ...], str | None]:
         """The rows that can be read, oldest first; why that may not be all of them, or None.
 
         A last line without its end was never promised to anybody, and is not there.
@@ -47,7 +52,7 @@ class ModeJournal:
             return (), f"{self._path}: {in_words(error)}"
         return found.rows, found.problem
 
-    def append(self, row: ModeRow) -> None:
+    def append(self, row: R) -> None:
         """On the disk when this returns. What was unreadable is kept beside, and the file begins anew without it.
 
         Raises:
@@ -60,7 +65,7 @@ class ModeJournal:
                 f"{self._path} cannot be written: {in_words(error)}; make room on the disk or mend its permissions"
             ) from error
 
-    def _append(self, row: ModeRow) -> None:
+    def _append(self, row: R) -> None:
         found = self._read()
         if found.data == found.good:
             if not found.data:
@@ -77,7 +82,7 @@ class ModeJournal:
         for folder in self._layout.folders_above(self._path):
             self._files.sync(folder)
 
-    def _read(self) -> _Found:
+    def _read(self) -> _Found[R]:
         try:
             stat, data = self._files.read(self._path, 0, _BYTES_MAX)
         except FileNotFoundError:
@@ -87,7 +92,7 @@ class ModeJournal:
         rows, good, problem = [], [], None
         for number, line in enumerate(data.split(b"\n")[:-1], start=1):
             try:
-                rows.append(decode(line, ModeRow, self._path))
+                rows.append(decode(line, self._record, self._path))
                 good.append(line + b"\n")
             except Corrupt as error:
                 problem = problem or f"{self._path}, line {number}: {error.where}: {error.problem}"
