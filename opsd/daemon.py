@@ -13,10 +13,12 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import anyio
 import anyio.abc
 import anyio.to_thread
+import msgspec
 
 from opsd import VERSION, logs, settings
 from opsd.api.app import build_app
@@ -59,7 +61,41 @@ _QUERY_THREADS = 4
 Reload = Callable[[], Loaded]
 
 
-def run(loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd: Systemd) -> ExitCode:
+class Parts(msgspec.Struct, frozen=True):
+    """The running daemon, for a face that it shows beside its control socket. `transport` makes one without memory."""
+
+    home: str
+    supervisor: Supervisor
+    queries: FileQueries
+    files: Disk
+    transport: Callable[[], LocalTransport]
+    clock: SystemClock
+
+
+class Face(Protocol):
+    """Another way to ask the daemon than its control socket: opened before anything is promised, served until the stop.
+
+    One that shows a single checkout to others (`is_home_alone`) has the daemon supervise what lies in its home.
+    """
+
+    is_home_alone: bool
+
+    def open(self) -> None:
+        """
+        Raises:
+            ListenerError: it cannot be had; no daemon then.
+        """
+
+    async def serve(self, parts: Parts, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Until cancelled; `started` once it is there."""
+
+    def close(self) -> None:
+        """However far it came."""
+
+
+def run(
+    loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd: Systemd, face: Face | None = None
+) -> ExitCode:
     """The daemon's whole life. `reload` reads the settings again; of `variables` only JOURNAL_STREAM is looked at."""
     faulthandler.enable()  # what a watchdog kills tells where it hung
     given = loaded.settings
@@ -69,7 +105,7 @@ def run(loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd
     log.info("daemon.starting", version=VERSION, home=layout.home, pid=os.getpid(), socket=given.socket)
     for name in loaded.unknown:
         log.warning("settings.unknown", variable=name)
-    daemon = _Daemon(loaded, reload=reload, variables=variables, systemd=systemd, layout=layout)
+    daemon = _Daemon(loaded, reload=reload, variables=variables, systemd=systemd, layout=layout, face=face)
     try:
         with _lock(layout, given.socket):
             anyio.run(daemon.run)
@@ -92,7 +128,14 @@ class _Daemon:
     """From the locked home to the last word. `code` is what the process ends with."""
 
     def __init__(
-        self, loaded: Loaded, *, reload: Reload, variables: Mapping[str, str], systemd: Systemd, layout: Layout
+        self,
+        loaded: Loaded,
+        *,
+        reload: Reload,
+        variables: Mapping[str, str],
+        systemd: Systemd,
+        layout: Layout,
+        face: Face | None,
     ) -> None:
         self.code = ExitCode.OK
         self.threads_hang = False
@@ -103,6 +146,7 @@ class _Daemon:
         self._variables = variables
         self._systemd = systemd
         self._layout = layout
+        self._face = face
         self._log = logs.logger()
         self._clock = SystemClock()
 
@@ -123,14 +167,16 @@ class _Daemon:
                 try:
                     loops = await self._unless_stopped(supervisor.start)
                     if loops is not None:
-                        await self._live(tasks, supervisor, self._queries(files, store, supervisor), loops)
+                        await self._live(tasks, supervisor, files, self._queries(files, store, supervisor), loops)
                 except (ListenerError, StoreError) as error:
                     refused = error  # to be raised by itself, and not within a group
                 tasks.cancel_scope.cancel()
         if refused is not None:
             raise refused
 
-    async def _live(self, tasks: anyio.abc.TaskGroup, supervisor: Supervisor, queries: FileQueries, loops: int) -> None:
+    async def _live(
+        self, tasks: anyio.abc.TaskGroup, supervisor: Supervisor, files: Disk, queries: FileQueries, loops: int
+    ) -> None:
         self._log.info("daemon.started", loops=loops)
         _spare_the_collector()
         given = self._loaded.settings
@@ -144,17 +190,35 @@ class _Daemon:
             supervisor.fleet, queries, _access(given), desk=supervisor.desk, offload=query_threads, clock=self._clock
         )
         try:
+            if self._face is not None:
+                self._face.open()
             tasks.start_soon(self._supervise, supervisor, name="supervisor")
             async with anyio.create_task_group() as serving:
                 await serving.start(serve_api, sock, app, name="api")
+                if self._face is not None:
+                    await serving.start(self._show, self._face, supervisor, files, queries, name="face")
                 self._log.info("daemon.ready", socket=listener.path if listener else "from systemd", loops=loops)
                 self._systemd.notify("READY=1", f"STATUS=supervising {loops} loops")
                 await self._stop_asked.wait()
                 await self._stop(supervisor)
                 serving.cancel_scope.cancel()
         finally:
+            if self._face is not None:
+                self._face.close()
             if listener is not None:
                 listener.close()
+
+    async def _show(
+        self,
+        face: Face,
+        supervisor: Supervisor,
+        files: Disk,
+        queries: FileQueries,
+        *,
+        task_status: anyio.abc.TaskStatus[None],
+    ) -> None:
+        parts = Parts(self._layout.home, supervisor, queries, files, lambda: self._transport(files), self._clock)
+        await face.serve(parts, task_status=task_status)
 
     async def _stop(self, supervisor: Supervisor) -> None:
         self._systemd.notify("STOPPING=1")
@@ -228,6 +292,7 @@ class _Daemon:
                 looks=WorkerThreads(2, may_be_left_behind=True),
                 acts=WorkerThreads(given.max_concurrent_intents, may_be_left_behind=True),
             ),
+            discovers=self._face is not None and self._face.is_home_alone,
             controls=self._controls(),
             acts_at_once=given.max_concurrent_intents,
             clock=self._clock,

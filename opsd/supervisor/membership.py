@@ -49,12 +49,14 @@ class _Found(msgspec.Struct, frozen=True):
 class RegistrySource:
     """Looks whether registry and home changed since the last look. Synchronous, for one thread at a time.
 
-    `remote`: there is a way to loops behind services.
+    `remote`: there is a way to loops behind services. `discovers`: the fleet is what lies in the home, whatever a
+    registry says.
     """
 
-    def __init__(self, files: Files, layout: Layout, *, remote: bool = False) -> None:
+    def __init__(self, files: Files, layout: Layout, *, remote: bool = False, discovers: bool = False) -> None:
         self._files = files
         self._remote = remote
+        self._discovers = discovers
         self._path = layout.registry
         self._home = layout.home
         self._loops = f"{runtime_folder(layout.home)}/loops"
@@ -65,7 +67,7 @@ class RegistrySource:
 
     def look(self, now_s: float, now_ns: int) -> _Found | None:
         """What is there now; None where it is what it was, or is being replaced."""
-        seen = (self._stat(self._path), self._stat(self._loops))
+        seen = (None if self._discovers else self._stat(self._path), self._stat(self._loops))
         if seen == self._seen and self._settled:
             return None
         if seen[0] is None and self._had_registry and not self._is_gone_for_good(now_s):
@@ -83,7 +85,7 @@ class RegistrySource:
         return now_s - self._gone_since_s >= _SETTLES_S
 
     def _read(self) -> _Found:
-        reading = load_registry(self._files, self._path)
+        reading = None if self._discovers else load_registry(self._files, self._path)
         if reading is not None:
             if reading.registry is None:
                 return _Found(self._path, errors=reading.errors)

@@ -18,6 +18,7 @@ from opsd.app.passes import Passes
 from opsd.core.pace import Pace
 from opsd.core.reconcile import Decision, Rules
 from opsd.logs import Log
+from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
 from opsd.ports import Clock, Controls, Files, Offload, Processes, Transport
 from opsd.ports import Services as ServicesPort
@@ -106,9 +107,12 @@ class Supervisor:
         pulse: Callable[[bool], None],
         acts_at_once: int = 8,
         remote: Remote | None = None,
+        discovers: bool = False,
         new_intent_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.findings = DaemonFindings()
+        self.passed: Callable[[LoopId], None] = lambda _loop_id: None
+        """Who else hears of every pass over a loop, whatever it came to."""
         self._start_id = start_id
         self._layout = layout
         self._clock = clock
@@ -204,7 +208,7 @@ class Supervisor:
         self._polls = None if remote is None else self._polling(remote, clock, log)
         self._performer.looked = self._looked
         self._membership = Membership(
-            RegistrySource(files, layout, remote=remote is not None),
+            RegistrySource(files, layout, remote=remote is not None, discovers=discovers),
             store=store,
             transport=transport,
             roster=self._roster,
@@ -291,6 +295,7 @@ class Supervisor:
             self.desk.looked(member.loop_id, decision.changed)
         if self._polls is not None and member.run.ref.is_remote:
             self._polls.looked(member, decision)
+        self.passed(member.loop_id)
 
     async def start(self) -> int:
         """Find the loops and restore them from our own files; how many there are. Nothing is looked at yet."""
