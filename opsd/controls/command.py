@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from opsd.controls.output import Tail
@@ -29,29 +30,40 @@ _READ_BYTES: Final = 64 * 1024
 _NO_ROOM: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
-def run(argv: Sequence[str], *, cwd: str | None, variables: Mapping[str, str], timeout_s: float) -> ActResult:
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str | None,
+    variables: Mapping[str, str],
+    timeout_s: float,
+    holds_reader: bool = True,
+) -> ActResult:
     """Run `argv` with no input and the environment `variables`; blocks for at most `timeout_s` and a few seconds.
 
     The program leads a session of its own, so that its time limit ends its children with it. One that ends by itself
     leaves them alone, and is not waited for beyond its own end because they hold its output open.
+
+    `holds_reader`: it has the end that we read from as well. Were we killed, its next word would else be its last, and
+    what it does half done.
     """
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            bufsize=0,
-        )
-    except (OSError, ValueError) as error:
-        return _never_begun(argv[0], cwd, error)
-    assert process.stdout is not None
-    with process.stdout as pipe:
-        os.set_blocking(pipe.fileno(), False)
-        output = _Output(pipe.fileno())
+    with ExitStack() as stack:
+        try:
+            reading, writing = os.pipe()
+            stack.callback(os.close, reading)
+            with os.fdopen(writing, "wb"):
+                process = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=writing,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(reading,) if holds_reader else (),
+                )
+        except (OSError, ValueError) as error:
+            return _never_begun(argv[0], cwd, error)
+        output = _Output(reading)
         in_time = output.follow(process.pid, timeout_s)
         how = "" if in_time else _end(process.pid, output, timeout_s)
         output.follow(None, _LATE_OUTPUT_S)
@@ -70,6 +82,7 @@ class _Output:
     def __init__(self, fd: int) -> None:
         self.tail = Tail()
         self._fd = fd
+        os.set_blocking(fd, False)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._open = True

@@ -41,6 +41,7 @@ def launch_in_session(act: LaunchRun, variables: Mapping[str, str]) -> ActResult
         cwd=None,
         variables=for_others(variables),
         timeout_s=BEGIN_WITHIN_S,
+        holds_reader=False,  # it would pass it on to the run
     )
     if done.problem is not ActProblem.COMMAND_FAILED or done.exit_code is None:
         return done

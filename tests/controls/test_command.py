@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -188,3 +190,24 @@ def test_signals_that_python_ignores_are_heard_by_the_command(tmp_path: Path) ->
     done = run(script(tmp_path, "grep SigIgn /proc/$$/status"))
 
     assert int(done.output.split()[1], 16) & (1 << (signal.SIGPIPE - 1)) == 0
+
+
+_RUNNER = """
+import sys
+from opsd.controls import command
+command.run(sys.argv[1:], cwd=None, variables={}, timeout_s=20)
+"""
+
+
+def test_a_command_is_not_cut_off_by_the_death_of_who_waits_for_it(tmp_path: Path) -> None:
+    """Half of a cancel is a state that is gone and a process that is not."""
+    lines = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/dead ]; do sleep 0.01; done; echo one; echo two"
+    command_path = script(tmp_path, f"PATH=/usr/bin:/bin; {lines}; touch {tmp_path}/done")
+    runner = subprocess.Popen([sys.executable, "-c", _RUNNER, command_path], cwd=Path(__file__).parents[2])
+    eventually((tmp_path / "begun").exists, "it has begun")
+
+    runner.kill()
+    runner.wait()
+    (tmp_path / "dead").touch()
+
+    eventually((tmp_path / "done").exists, "it is done")
