@@ -52,7 +52,7 @@ def restore(
         faults.extend(stored.faults)
         mended = store.mend_intents(ref.loop_id, now) if stored.intents else Mended()
         faults.extend(mended.faults)
-        last_control = _last_told(mended.rows) or stored.last_control
+        last_control = _last_told((*mended.rows, *mended.left)) or stored.last_control
         run = restored(ref, replace(stored, last_control=last_control), now, boot_id)
         loops.append(Restored(run, stored.intents, last_control, mended.left))
     return loops, faults
