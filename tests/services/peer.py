@@ -37,10 +37,14 @@ Act = Callable[[Stream, Asked], Awaitable[bool]]
 
 
 class Peer:
-    """`script` says what becomes of each request, in order; what is beyond its end is answered like its last one."""
+    """`script` says what becomes of each request, in order; what is beyond its end is answered like its last one.
 
-    def __init__(self, *script: Act) -> None:
+    With a `greeting`, whoever connects is told that, and nothing else.
+    """
+
+    def __init__(self, *script: Act, greeting: bytes | None = None) -> None:
         self.script = list(script)
+        self.greeting = greeting
         self.asked: list[Asked] = []
         self.connections = 0
         self.open = 0
@@ -54,6 +58,9 @@ class Peer:
         self.open += 1
         try:
             async with stream:
+                if self.greeting is not None:
+                    await stream.send(self.greeting)
+                    return
                 await self._converse(stream, self.connections)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, ssl.SSLError):
             pass  # it went away: whoever asks may
