@@ -33,8 +33,12 @@ from opsd.disk import Disk
 from opsd.exits import ExitCode
 from opsd.listener import Listener, ListenerError, SocketInUse
 from opsd.model.observation import ProcessSighting
-from opsd.ports import Processes
+from opsd.model.transport import TransportMode
+from opsd.ports import Processes, Transport
 from opsd.processes import ProcFs, boot_id
+from opsd.services.http import HttpServices
+from opsd.services.tokens import Tokens
+from opsd.services.trust import Trust
 from opsd.settings import Loaded, Settings, SettingsError
 from opsd.store.faults import StoreError
 from opsd.store.layout import Layout
@@ -42,9 +46,10 @@ from opsd.store.lock import Holder, HomeLock, HomeLocked
 from opsd.store.store import Store
 from opsd.supervisor.offload import Threads as WorkerThreads
 from opsd.supervisor.services import GaveUp
-from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
+from opsd.supervisor.supervisor import Remote, Supervisor, Threads, Tuning
 from opsd.systemd import Systemd
 from opsd.transports.local import LocalTransport
+from opsd.transports.service import RoutedTransport, ServiceTransport
 from opsd.transports.sweep import Pace as SweepPace
 from opsd.transports.sweep import Sweep
 from opsd.transports.tail import Limits
@@ -57,6 +62,9 @@ LOCK_WAIT_S = 5.0
 # So many threads may hang in a disk before others find no place; how many run at once is a setting.
 _PASS_THREADS = 64
 _QUERY_THREADS = 4
+_SERVICE_THREADS = 2
+_TIDY_EVERY_S = 20.0
+_CLOSE_WITHIN_S = 1.0
 
 Reload = Callable[[], Loaded]
 
@@ -159,11 +167,14 @@ class _Daemon:
         self._stop_asked = anyio.Event()
         files = Disk()
         store = Store(self._layout, files)
-        supervisor = self._supervisor(files, store)
+        services = self._services(files)
+        supervisor = self._supervisor(files, store, services)
         refused: Exception | None = None
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._heed, signals, supervisor, name="signals")
+                if services is not None:
+                    tasks.start_soon(self._tend, services, name="connections")
                 try:
                     loops = await self._unless_stopped(supervisor.start)
                     if loops is not None:
@@ -274,14 +285,38 @@ class _Daemon:
         supervisor.retune(_tuning(loaded, self._layout))
         self._log.info("settings.reloaded", changed=live, need_restart=restart)
 
-    def _supervisor(self, files: Disk, store: Store) -> Supervisor:
+    def _services(self, files: Disk) -> HttpServices | None:
+        """The way to loops behind services. Inside a sprite there is nobody else to ask."""
+        if self._face is not None and self._face.is_home_alone:
+            return None
         given = self._loaded.settings
+        folders = (given.service_token_folder, self._variables.get("CREDENTIALS_DIRECTORY"))
+        reading = WorkerThreads(_SERVICE_THREADS, may_be_left_behind=True)
+        named = [folder for folder in folders if folder]
+        tokens = Tokens(files, reading, folders=named, variables=self._variables)
+        return HttpServices(trust=Trust(given.service_ca_file), tokens=tokens, clock=self._clock, offload=reading)
+
+    async def _tend(self, services: HttpServices) -> None:
+        """Until cancelled: connections that nobody uses are closed, at the end all of them."""
+        try:
+            while True:
+                await self._clock.sleep_until(self._clock.monotonic() + _TIDY_EVERY_S)
+                await services.tidy()
+        finally:
+            with anyio.move_on_after(_CLOSE_WITHIN_S, shield=True):
+                await services.aclose()
+
+    def _supervisor(self, files: Disk, store: Store, services: HttpServices | None) -> Supervisor:
+        given = self._loaded.settings
+        local, behind = self._transport(files), ServiceTransport()
+        ways: Mapping[TransportMode, Transport] = {TransportMode.LOCAL: local, TransportMode.SPRITE_SERVICE: behind}
         return Supervisor(
             start_id=uuid.uuid4().hex,
             layout=self._layout,
             files=files,
             store=store,
-            transport=self._transport(files),
+            transport=RoutedTransport(ways),
+            remote=None if services is None else Remote(services, behind),
             processes=self._processes(),
             watch=Watch(files) if given.watch else None,
             sweep=Sweep(files, SweepPace(idle_s=given.sweep_idle_interval_s)),

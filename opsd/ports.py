@@ -15,7 +15,7 @@ from opsd.model.cursor import Cursor
 from opsd.model.observation import Observation, ProcessSighting
 from opsd.model.run import LoopRef
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
-from opsd.protocol import IntentRequest
+from opsd.protocol import AckRequest, IntentRequest
 
 R = TypeVar("R")
 
@@ -140,7 +140,13 @@ class Services(Protocol):
         """Ask for an intent under its idempotency key; asking again under the same key does nothing twice."""
 
     async def intent(self, ref: LoopRef, intent_id: str, *, wait_s: float) -> IntentAnswer:
-        """How that intent stands by now; held back until it has settled."""
+        """How that intent stands by now; held back until it has settled.
+
+        `intent_id` is the service's own for it, or the key under which it was asked for.
+        """
+
+    async def acknowledge(self, ref: LoopRef, intent_id: str, request: AckRequest) -> IntentAnswer:
+        """Settle an ambiguous intent there by an operator's word; one that is none (any more) is turned down."""
 
     async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
         """For services that know the contract's control endpoint alone. Sent once: such a service may do it twice."""

@@ -185,6 +185,13 @@ class Settings(BaseSettings):
     service_error_budget: Annotated[float, Field(ge=0, le=1), _Form("a share, 0 to 1", live=True)] = Field(
         0.1, description="The share of a service's polls that may fail within an hour before `service_budget_spent`."
     )
+    service_ca_file: Annotated[str, AfterValidator(_file), _Form("an existing file in PEM")] | None = Field(
+        None, description="The authorities that may sign the certificates of services, instead of the system's."
+    )
+    service_token_folder: Annotated[str, AfterValidator(_folder), _Form("an existing folder")] | None = Field(
+        None,
+        description="Where the tokens of services lie, one file for each name in the registry; before the environment.",
+    )
     superloop_bin: (
         Annotated[str, AfterValidator(_executable), _Form("the path of an executable whose name ends in superloop.sh")]
         | None

@@ -15,7 +15,7 @@ from opsd.model.run import LoopRef, ServiceRef
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
 from opsd.model.wire import OBSERVE, WAIT_MAX_S, ObserveRequest
 from opsd.ports import Ask, Clock, Offload
-from opsd.protocol import IntentRequest, SpriteIntentRequest
+from opsd.protocol import AckRequest, IntentRequest, SpriteIntentRequest
 from opsd.services.acts import control_answer, intent_answer
 from opsd.services.calls import Calls
 from opsd.services.message import Called, Limits, Reply, Request, Trouble
@@ -101,6 +101,11 @@ class HttpServices:
         target = f"/ops/intents/{quote(intent_id, safe='')}"
         called = await self._call(ref, _waiting(Request("GET", target), wait_s, target=f"{target}?wait={wait_s:g}"))
         return intent_answer(called, ref.loop_id, self._clock.now(), intent_id=intent_id)
+
+    async def acknowledge(self, ref: LoopRef, intent_id: str, request: AckRequest) -> IntentAnswer:
+        target = f"/ops/intents/{quote(intent_id, safe='')}/ack"
+        posted = Request("POST", target, msgspec.json.encode(request), is_repeatable=True)
+        return intent_answer(await self._call(ref, posted), ref.loop_id, self._clock.now(), intent_id=intent_id)
 
     async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
         body = msgspec.json.encode(request)

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "settings_invalid",
     "subsystem_failed",
     "modes_unreadable",
+    "transports_unreadable",
 }
 
 
