@@ -13,7 +13,7 @@ import pytest
 
 from opsd.controls.launch import launch_in_session, launch_under_systemd, unit_name
 from opsd.model.acts import ActProblem, ActResult, LaunchRun
-from tests.doubles.scripts import eventually, kill, parent_of, script, state_of
+from tests.doubles.scripts import eventually, kill, kill_group, parent_of, script, state_of
 
 ROOT = Path(__file__).parents[2]
 LOOP = "docs"
@@ -42,7 +42,7 @@ class Checkout:
         beat = self.beat()
         if beat and beat["status"] != "exited":
             kill(beat["launcher_pid"])
-            kill(beat["pid"])
+            kill_group(beat["pid"])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from opsd.controls.signals import signal_run
 from opsd.model.acts import ActProblem, ActResult, SignalRun, SignalWord
 from opsd.model.observation import ProcessSighting
 from opsd.processes import ProcFs
-from tests.doubles.scripts import eventually, kill, number_in, parent_of, script, state_of
+from tests.doubles.scripts import eventually, kill, kill_group, number_in, parent_of, script, state_of
 
 ROOT = Path(__file__).parents[2]
 DONE = ActResult()
@@ -223,18 +223,19 @@ def test_a_child_of_another_user_is_named(tmp_path: Path) -> None:
     lines = "import os, subprocess, time; child = subprocess.Popen(['sleep', '60']); os.setuid(64001); time.sleep(60)"
     command = script(tmp_path, lines, first=f"#!{sys.executable} -IS")
     run = subprocess.Popen([command, "run"], start_new_session=True)
-    eventually(lambda: len(ProcFs().members(run.pid, run.pid)) == 2 and _uid(run.pid) == 64001, "both are there")
-    (child,) = (each.pid for each in ProcFs().members(run.pid, run.pid) if each.pid != run.pid)
+    try:
+        eventually(lambda: len(ProcFs().members(run.pid, run.pid)) == 2 and _uid(run.pid) == 64001, "both are there")
+        (child,) = (each.pid for each in ProcFs().members(run.pid, run.pid) if each.pid != run.pid)
 
-    problem, detail = told_by_a_stranger(run.pid)
+        problem, detail = told_by_a_stranger(run.pid)
 
-    assert problem is None
-    assert str(child) in str(detail)
-    stands_still(run.pid)
-    assert state_of(child) != "T"
-    kill(child)
-    run.kill()
-    run.wait()
+        assert problem is None
+        assert str(child) in str(detail)
+        stands_still(run.pid)
+        assert state_of(child) != "T"
+    finally:
+        kill_group(run.pid)
+        run.wait()
 
 
 def _uid(pid: int) -> int:

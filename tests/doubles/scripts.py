@@ -45,6 +45,14 @@ def number_in(path: Path) -> int:
     return int(path.read_text())
 
 
+def kill_group(pid: int) -> None:
+    """The group that the process leads, or led: stopped ones and orphans too."""
+    try:
+        os.killpg(pid, 9)
+    except ProcessLookupError:
+        pass
+
+
 def kill(pid: int, number: int = 9) -> None:
     """A process that may be gone already."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.doubles.scripts import eventually, kill, script
+from tests.doubles.scripts import eventually, kill, kill_group, script
 
 LOOP = "docs"
 
@@ -44,10 +44,11 @@ class Launched:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         beat = self.beat() or {}
-        for pid in (beat.get("launcher_pid"), self.process.pid, beat.get("pid")):
-            if pid is not None and beat.get("status") != "exited":
-                kill(pid)
         self.process.kill()
+        if beat.get("launcher_pid", self.process.pid) != self.process.pid:
+            kill(beat["launcher_pid"])
+        if "pid" in beat:
+            kill_group(beat["pid"])
         self.process.communicate()
 
     def beat(self) -> dict[str, Any] | None:
