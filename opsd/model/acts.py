@@ -14,7 +14,7 @@ from opsd.model.runtime import ActiveRun, Approval, Heartbeat, RuntimeState
 
 
 class ActProblem(StrEnum):
-    """Why an act did not do what it should. From `command_missing` to `start_unavailable`: surely nothing was done."""
+    """Why an act did not do what it should. From `command_missing` to `service_refused`: surely nothing was done."""
 
     COMMAND_MISSING = "command_missing"
     COMMAND_NOT_EXECUTABLE = "command_not_executable"
@@ -22,6 +22,10 @@ class ActProblem(StrEnum):
     """The process is not (or no longer) the run's: gone, another one under its number, or no `superloop.sh run`."""
     NOT_PERMITTED = "not_permitted"
     START_UNAVAILABLE = "start_unavailable"
+    SERVICE_UNREACHED = "service_unreached"
+    """No request reached the service that the loop is behind."""
+    SERVICE_REFUSED = "service_refused"
+    """The service answered that it does not take the request, or did not carry it out."""
     COMMAND_FAILED = "command_failed"
     COMMAND_TIMED_OUT = "command_timed_out"
 

@@ -53,6 +53,7 @@ NEXT: Mapping[IntentStatus, frozenset[IntentStatus]] = {
             IntentStatus.EXECUTED,
             IntentStatus.FAILED_COMMAND,
             IntentStatus.REFUSED,  # the last look before the act found something else
+            IntentStatus.EXPIRED,  # behind a service: there its turn did not come
             IntentStatus.CONFIRMED,  # these two after a crash: what the command said is lost
             IntentStatus.AMBIGUOUS,
         }
@@ -65,7 +66,14 @@ NEXT: Mapping[IntentStatus, frozenset[IntentStatus]] = {
             IntentStatus.FAILED_COMMAND,  # a run that was started and ended before it began
         }
     ),
-    IntentStatus.AMBIGUOUS: frozenset({IntentStatus.CONFIRMED, IntentStatus.FAILED_COMMAND, IntentStatus.ACKNOWLEDGED}),
+    IntentStatus.AMBIGUOUS: frozenset(
+        {
+            IntentStatus.CONFIRMED,
+            IntentStatus.FAILED_COMMAND,
+            IntentStatus.ACKNOWLEDGED,
+            IntentStatus.EXECUTED_UNCONFIRMED,  # behind a service that tells late of what nobody wanted confirmed
+        }
+    ),
     IntentStatus.CONFIRMED: frozenset(),
     IntentStatus.EXECUTED_UNCONFIRMED: frozenset(),
     IntentStatus.FAILED_COMMAND: frozenset(),
@@ -162,7 +170,7 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     """What was done. `exit_code` is None where nobody knows it (killed at its time limit, or opsd was).
 
     `output` is the end of what the command printed, bounded and defused. `problem` is a code of
-    `opsd.model.acts.ActProblem`.
+    `opsd.model.acts.ActProblem`. `replayed`: a service had the request already, under the same key.
     """
 
     command: str
@@ -172,6 +180,7 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     output: str = ""
     problem: str | None = None
     detail: str | None = None
+    replayed: bool = False
 
 
 class Evidence(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):

@@ -91,6 +91,14 @@ class Books:
         """As it is now; None where it is unknown, or settled so long ago that only the files have it."""
         return self._held.get(intent_id)
 
+    def named(self, name: str) -> Intent | None:
+        """By its id, or by the key that its caller gave it: the newest, where one was never carried out."""
+        by_id = self._held.get(name)
+        if by_id is not None:
+            return by_id
+        keyed = [each for each in self._held.values() if each.key_given and each.idempotency_key == name]
+        return max(keyed, key=lambda each: each.ordinal, default=None)
+
     def open(self) -> Iterator[Intent]:
         """Every intent that is not settled, of all loops."""
         for book in list(self._books.values()):

@@ -1,7 +1,8 @@
-"""Carries one intent out: the last look, the log, the act, and the looks that show what came of it.
+"""Carries one intent out on this host: the last look, the log, the act, and the looks that show what came of it.
 
-Which intents are taken in, and when, is `desk`. Everything is asked of the core; what is decided is on the disk before
-it is done, and nothing is done twice: an intent found executing after a crash is only looked at.
+Which intents are taken in, and when, is `desk`; those of loops behind services are carried by `remote`. Everything is
+asked of the core; what is decided is on the disk before it is done, and nothing is done twice: an intent found
+executing after a crash is only looked at.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ class Carrier:
         if member is None:
             return
         run = member.run
-        if intent.status is IntentStatus.AMBIGUOUS:
+        if intent.status is IntentStatus.AMBIGUOUS and not run.ref.is_remote:
             verdict, scene = await self._verdict(intent, run)
             if verdict.outcome is not Outcome.NOT_YET:
                 attempts = intent.confirmation.attempts + 1 if intent.confirmation is not None else 1
@@ -116,11 +117,7 @@ class Carrier:
 
     async def fresh(self, member: Member) -> str | None:
         """Look at the loop now; why that could not be done, or None."""
-        if self._intake.is_closed:
-            return "opsd stops"
-        with anyio.move_on_after(LOOK_LIMIT_S):
-            return (await self._intake.asked_for(member)).error
-        return f"it could not be looked at within {LOOK_LIMIT_S:g} s"
+        return await fresh(self._intake, member)
 
     async def scene(self, run: Run, intent: Intent | None = None) -> Scene:
         """The files and processes that an intent is about, as they are at this moment."""
@@ -221,8 +218,9 @@ class Carrier:
         bell, pause_s, attempts = self._bells[intent.loop_id], FIRST_PAUSE_S, 0
         while True:
             member = self._roster.get(intent.loop_id)
-            if member is None:
-                seen = evidence.unseen(attempts, "The loop has left the fleet.", self._clock.now())
+            if member is None or member.run.ref.is_remote:
+                # Files and processes of this host would say nothing about a loop that is behind a service by now.
+                seen = evidence.unseen(attempts, "The loop has left the fleet, or this host.", self._clock.now())
                 await self._closed(life.ambiguous(intent, seen, self._clock.now()))
                 return
             problem = await self.fresh(member)
@@ -252,11 +250,25 @@ class Carrier:
         return evidence.judge(intent, run, scene, self._clock.now()), scene
 
     async def _closed(self, intent: Intent) -> Intent:
-        await self._books.tell(intent)
-        seen = intent.confirmation
-        reason = intent.refusal.code if intent.refusal is not None else seen.reason if seen is not None else None
-        self._log.info("intent.settled", **gist(intent), reason=reason)
+        await close(self._books, self._log, intent)
         return intent
+
+
+async def fresh(intake: Intake, member: Member) -> str | None:
+    """Look at the loop now; why that could not be done, or None."""
+    if intake.is_closed:
+        return "opsd stops"
+    with anyio.move_on_after(LOOK_LIMIT_S):
+        return (await intake.asked_for(member)).error
+    return f"it could not be looked at within {LOOK_LIMIT_S:g} s"
+
+
+async def close(books: Books, log: Log, intent: Intent) -> None:
+    """The intent has left the flight, or what was ambiguous is settled."""
+    await books.tell(intent)
+    seen = intent.confirmation
+    reason = intent.refusal.code if intent.refusal is not None else seen.reason if seen is not None else None
+    log.info("intent.settled", **gist(intent), reason=reason)
 
 
 def gist(intent: Intent) -> dict[str, str]:

@@ -21,6 +21,7 @@ from opsd.model.ids import LoopId
 from opsd.model.intent import DECISIONS, Actor, Intent, IntentStatus, Options, Refusal, Stage
 from opsd.model.mode import Mode
 from opsd.model.run import Run
+from opsd.model.transport import TransportMode
 from opsd.ports import Clock
 from opsd.protocol import (
     AckRequest,
@@ -39,6 +40,7 @@ from opsd.supervisor.carrying import Carrier, gist, unseen
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from opsd.supervisor.modes import ModeKeeper
+from opsd.supervisor.remote import RemoteCarrier
 from opsd.supervisor.roster import Member, Roster
 from opsd.supervisor.switches import Switches
 
@@ -55,6 +57,7 @@ class Desk:
         *,
         books: Books,
         carrier: Carrier,
+        remote: RemoteCarrier | None,
         modes: ModeKeeper,
         switches: Switches,
         store: Store,
@@ -66,6 +69,7 @@ class Desk:
     ) -> None:
         self._books = books
         self._carrier = carrier
+        self._remote = remote
         self._modes = modes
         self._switches = switches
         self._store = store
@@ -80,6 +84,9 @@ class Desk:
         self._at_checkout: dict[str, anyio.Lock] = {}
         self._carried: set[str] = set()
         self._to_look: set[LoopId] = set()
+        self._to_forward: list[tuple[Intent, AckRequest]] = []
+        self._asking: set[str] = set()
+        self._asked_after: dict[str, datetime] = {}
 
     # For the API
 
@@ -98,7 +105,7 @@ class Desk:
                     return Submitted(known, replayed=True)
             problem = await self._carrier.fresh(member)
             run = self._managed(loop_id).run
-            scene = await self._carrier.scene(run)
+            scene = None if run.ref.is_remote else await self._carrier.scene(run)
             now = self._clock.now()
             intent = self._drafted(run, scene, request, actor, now)
             in_flight = self._in_flight(run)
@@ -108,7 +115,7 @@ class Desk:
             if request.dry_run:
                 if refusal is not None:
                     return Submitted(life.refused(intent, refusal, now))
-                return Submitted(intent, would=self._carrier.would(intent, run, scene))
+                return Submitted(intent, would=self._would(intent, run, scene))
             if refusal is not None:
                 return Submitted(await self._refused(intent, refusal))
             try:
@@ -121,15 +128,15 @@ class Desk:
             return Submitted(intent)
 
     def intent(self, intent_id: str) -> Intent | None:
-        """As it is in memory; older ones are in the files."""
-        return self._books.intent(intent_id)
+        """As it is in memory; older ones are in the files. The key under which it was asked for names it as well."""
+        return self._books.named(intent_id)
 
     async def wait(self, intent_id: str, until: WaitFor, wait_s: float) -> Intent | None:
         """The intent once `until` has come true or cannot any more, at the latest after `wait_s` seconds."""
         with anyio.move_on_after(wait_s):
-            while (intent := self._books.intent(intent_id)) is not None and not _has_come(intent, until):
+            while (intent := self._books.named(intent_id)) is not None and not _has_come(intent, until):
                 await self._books.any_moved()
-        return self._books.intent(intent_id)
+        return self._books.named(intent_id)
 
     async def acknowledge(self, intent_id: str, request: AckRequest, actor: Actor) -> Intent:
         """Settle an ambiguous intent by an operator's word.
@@ -139,7 +146,7 @@ class Desk:
             CannotRecord: the disk refuses it, so it stays open.
         """
         async with self._settling:
-            intent = self._books.intent(intent_id)
+            intent = self._books.named(intent_id)
             if intent is None:
                 raise UnknownIntent(intent_id)
             if intent.status is not IntentStatus.AMBIGUOUS:
@@ -147,6 +154,9 @@ class Desk:
             after = life.acknowledged(intent, request.by or actor.user, actor, request.reason, self._clock.now())
             await self._books.record(after)
         self._log.info("intent.acknowledged", **gist(after), by=request.by or actor.user, reason=request.reason)
+        if _is_remote(after):
+            self._to_forward.append((after, request))
+            self._bell.ring()
         return after
 
     def modes(self, now: datetime) -> ModePage:
@@ -208,7 +218,13 @@ class Desk:
                 for loop_id in looks:
                     async with self._settling:
                         for intent in self._followed(loop_id):
-                            await self._contained(intent, self._carrier.look_again(intent))
+                            if not _is_asked_after(intent):
+                                await self._contained(intent, self._carrier.look_again(intent))
+                            elif self._is_due(intent):
+                                tasks.start_soon(self._ask_after, intent, name=f"ask after {intent.id}")
+                told, self._to_forward = self._to_forward, []
+                for intent, request in told:
+                    tasks.start_soon(self._forward, intent, request, name=f"forward {intent.id}")
                 await self._books.write_rest()
                 self._modes.look_up(self._clock.now())
                 beat()
@@ -224,10 +240,55 @@ class Desk:
 
     async def _carry(self, intent: Intent) -> None:
         try:
-            if not await self._contained(intent, self._carrier.carry(intent)):
-                await self._give_up(intent.id)
+            if not _is_remote(intent):
+                work = self._carrier.carry(intent)
+            elif self._remote is not None:
+                work = self._remote.carry(intent)
+            else:
+                await self._give_up(intent.id, "Nothing here asks services any more.")
+                return
+            if not await self._contained(intent, work):
+                await self._give_up(intent.id, "Carrying it out broke off by a fault of opsd; see its log.")
         finally:
             self._carried.discard(intent.id)
+
+    def _is_due(self, intent: Intent) -> bool:
+        """Its service answered a poll since it was last asked after the intent: it is awake, and may know more."""
+        member = self._roster.get(intent.loop_id)
+        contact_at = member.run.last_contact_at if member is not None else None
+        if self._remote is None or contact_at is None or self._asked_after.get(intent.id) == contact_at:
+            return False
+        is_asking = intent.id in self._asking
+        if not is_asking:
+            self._asked_after[intent.id] = contact_at
+        return not is_asking
+
+    async def _ask_after(self, intent: Intent) -> None:
+        """What the service says of an intent that is ambiguous here; however long that takes, nobody waits for it."""
+        assert self._remote is not None
+        self._asking.add(intent.id)
+        try:
+            await self._contained(intent, self._hear(intent, self._remote))
+        finally:
+            self._asking.discard(intent.id)
+            if (now := self._books.intent(intent.id)) is None or not now.is_open:
+                self._asked_after.pop(intent.id, None)
+
+    async def _hear(self, intent: Intent, remote: RemoteCarrier) -> None:
+        answer = await remote.ask_again(intent)
+        async with self._settling:
+            now = self._books.intent(intent.id)
+            if answer is not None and now is not None and now.status is IntentStatus.AMBIGUOUS:
+                await remote.hear(now, answer)
+
+    async def _forward(self, intent: Intent, request: AckRequest) -> None:
+        if self._remote is not None:
+            await self._contained(intent, self._remote.forward(intent, request))
+
+    def _would(self, intent: Intent, run: Run, scene: Scene | None) -> tuple[str, ...]:
+        if scene is not None:
+            return self._carrier.would(intent, run, scene)
+        return self._remote.would(run) if self._remote is not None else ()
 
     async def _contained(self, intent: Intent, work: Awaitable[None]) -> bool:
         """Whether it went well. A fault of ours over one intent must not keep the others from being looked after."""
@@ -238,8 +299,8 @@ class Desk:
             return False
         return True
 
-    async def _give_up(self, intent_id: str) -> None:
-        """Carrying it out broke off by a fault of ours: nobody knows how far it came."""
+    async def _give_up(self, intent_id: str, why: str) -> None:
+        """Nobody knows how far carrying it out came."""
         intent = self._books.intent(intent_id)
         if intent is None or not intent.is_in_flight:
             return
@@ -247,7 +308,7 @@ class Desk:
         if intent.status is IntentStatus.RECORDED:
             await self._books.tell(life.expired(intent, "waited_too_long", now))
         else:
-            seen = evidence.unseen(0, "Carrying it out broke off by a fault of opsd; see its log.", now)
+            seen = evidence.unseen(0, why, now)
             await self._books.tell(life.ambiguous(intent, seen, now))
 
     def _managed(self, loop_id: LoopId) -> Member:
@@ -271,9 +332,10 @@ class Desk:
             raise IdempotencyConflict(known.intent_id)
         return known
 
-    def _drafted(self, run: Run, scene: Scene, request: IntentRequest, actor: Actor, now: datetime) -> Intent:
+    def _drafted(self, run: Run, scene: Scene | None, request: IntentRequest, actor: Actor, now: datetime) -> Intent:
         loop_id, book = run.ref.loop_id, self._books.of(run.ref.loop_id)
-        candidate = scene.approval.value.digest if request.intent in DECISIONS and scene.approval.value else None
+        approval = (scene if scene is not None else run.artifacts).approval.value
+        candidate = approval.digest if request.intent in DECISIONS and approval is not None else None
         facts = run.fold.run
         key = request.idempotency_key or identity.default_key(
             loop_id,
@@ -338,6 +400,16 @@ def _options(request: IntentRequest, now: datetime | None) -> Options:
         clear_stale=request.clear_stale,
         pause_until=until,
     )
+
+
+def _is_remote(intent: Intent) -> bool:
+    """By the way that it was recorded for: its loop may be reached otherwise since."""
+    return intent.transport == TransportMode.SPRITE_SERVICE
+
+
+def _is_asked_after(intent: Intent) -> bool:
+    """Whether a service and not a look settles it. How far a decision has come, the log says in any case."""
+    return intent.status is IntentStatus.AMBIGUOUS and _is_remote(intent)
 
 
 def _is_same_press(in_flight: Intent, intent: Intent) -> bool:

@@ -44,6 +44,7 @@ from opsd.supervisor.pending import Pending
 from opsd.supervisor.perform import Performer
 from opsd.supervisor.polling import Polls
 from opsd.supervisor.queue import WorkQueue
+from opsd.supervisor.remote import RemoteCarrier
 from opsd.supervisor.roster import Member, Roster
 from opsd.supervisor.services import Service, Services
 from opsd.supervisor.switches import Switches
@@ -196,6 +197,7 @@ class Supervisor:
         self.desk = Desk(
             books=self._books,
             carrier=self._carrier,
+            remote=None if remote is None else self._carrying(remote.services, clock, log),
             modes=self._modes,
             switches=self._switches,
             store=store,
@@ -289,6 +291,11 @@ class Supervisor:
         )
         self._intake.poll = polls.soon
         return polls
+
+    def _carrying(self, services: ServicesPort, clock: Clock, log: Log) -> RemoteCarrier:
+        return RemoteCarrier(
+            services, books=self._books, roster=self._roster, intake=self._intake, clock=clock, log=log
+        )
 
     def _looked(self, member: Member, decision: Decision | None) -> None:
         if decision is not None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import anyio
+from msgspec.structs import replace
 
 from opsd.model.cursor import Stream
 from opsd.model.ids import LoopId
@@ -19,12 +20,12 @@ from opsd.model.observation import (
     UnreachableCause,
 )
 from opsd.model.run import LoopRef
-from opsd.model.runtime import ActiveRun, EventLine, Presence, RuntimeState
-from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
+from opsd.model.runtime import ActiveRun, Approval, EventLine, Presence, RuntimeState
+from opsd.model.service import ServiceAnswer
 from opsd.model.wire import FEATURES
 from opsd.ports import Ask
-from opsd.protocol import IntentRequest
 from tests.doubles.clock import VirtualClock
+from tests.doubles.sprite_desks import Desks
 
 RUN = "2026-01-01T00:00:00Z"
 RUNS = ("loop_start", "iteration_start", "role_start")
@@ -43,6 +44,7 @@ class Sprite:
     def __init__(self, clock: VirtualClock, loop_id: str) -> None:
         self.names: list[EventLine] = []
         self.alive = False
+        self.approval: Approval | None = None
         self.trouble: Unreachable | Malformed | None = None
         self.retry_after_s: float | None = None
         self.version = 0
@@ -78,6 +80,8 @@ class Sprite:
             run = ActiveRun(repo="/sprite", pid=7, pgid=7, loop_id=self._loop_id, iteration=1, updated_at=at)
             state = RuntimeState(active=True, iteration=1, current_loop_id=self._loop_id, updated_at=at)
             artifacts = Artifacts(state=Artifact(Presence.PRESENT, state), active_run=Artifact(Presence.PRESENT, run))
+        if self.approval is not None:
+            artifacts = replace(artifacts, approval=Artifact(Presence.PRESENT, self.approval))
         return Seen(
             at=now,
             events=tuple(self.names[start:]),
@@ -90,14 +94,17 @@ class Sprite:
         )
 
 
-class StandInServices:
-    """`opsd.ports.Services` over sprites; `asked` is every look that reached one, `features` what all of them have."""
+class StandInServices(Desks):
+    """`opsd.ports.Services` over sprites; `asked` is every look that reached one, `features` what all of them have.
+
+    Intents go to the desks inside (`desk(loop_id)`), over a way that `faults` disturbs.
+    """
 
     def __init__(self, clock: VirtualClock, *, features: Sequence[str] = FEATURES) -> None:
+        super().__init__(clock)
         self.asked: list[Asked] = []
         self.announced = frozenset(features)
         self.forgotten: list[LoopId] = []
-        self._clock = clock
         self._sprites: dict[str, Sprite] = {}
 
     def sprite(self, loop_id: str) -> Sprite:
@@ -121,15 +128,6 @@ class StandInServices:
         digest = str(sprite.version)
         observation = None if known == digest else sprite.seen(ask)
         return ServiceAnswer(now, observation, digest, self.announced)
-
-    async def submit(self, ref: LoopRef, request: IntentRequest) -> IntentAnswer:
-        raise AssertionError(f"nobody asked for {request}")
-
-    async def intent(self, ref: LoopRef, intent_id: str, *, wait_s: float) -> IntentAnswer:
-        raise AssertionError(f"nobody asked for {intent_id}")
-
-    async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
-        raise AssertionError(f"nobody asked for {request}")
 
     def features(self, ref: LoopRef) -> frozenset[str] | None:
         return self.announced if any(asked.loop_id == ref.loop_id for asked in self.asked) else None

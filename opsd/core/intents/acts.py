@@ -8,14 +8,14 @@ from datetime import datetime
 
 from opsd.core.clues import on_file
 from opsd.core.instants import parse
-from opsd.core.intents.scenery import is_left_over, is_marked_active
+from opsd.core.intents.scenery import Files, is_left_over, is_marked_active
 from opsd.model.acts import Act, LaunchRun, RunCommand, Scene, SignalRun, SignalWord
 from opsd.model.intent import Intent, IntentKind, Watermark
 from opsd.model.observation import ProcessSighting
 from opsd.model.run import Run
 
 
-def watermark(run: Run, scene: Scene, now: datetime) -> Watermark:
+def watermark(run: Run, scene: Files, now: datetime) -> Watermark:
     """What is true now: only what is found beyond it is evidence of what is done next.
 
     The place in the log is where the last pass stood, so that pass should have come just before.

@@ -53,6 +53,10 @@ def _of_failed(intent: Intent) -> str:
         return REFUSALS["start_unavailable"].next_step
     if problem in (ActProblem.COMMAND_MISSING, ActProblem.COMMAND_NOT_EXECUTABLE):
         return REFUSALS["runtime_command_missing"].next_step
+    if problem == ActProblem.SERVICE_UNREACHED:
+        return f"Nothing was done; see with `opsctl status {shlex.quote(intent.loop_id)}` whether its service answers."
+    if problem == ActProblem.SERVICE_REFUSED:
+        return f"Nothing was done: read the service's words with `opsctl intent show {intent.id}`."
     return f"Read what it printed with `opsctl intent show {intent.id}`, mend that, and repeat it."
 
 

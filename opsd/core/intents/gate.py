@@ -1,20 +1,30 @@
 """May an intent be carried out? The rules, in order; the first that objects decides.
 
-They weigh what the last pass made of the loop against a close look at the files that the intent is about. What the
-codes mean and what to do then is `opsd.model.refusals`; whether there is a disk to write the intent to, and whether
-its turn came in time, is asked elsewhere. Source: control-and-service 2.1, 12; runtime-artifacts 6, 7.
+They weigh what the last pass made of the loop against a close look at the files that the intent is about. Of a loop
+behind a service nobody here can look closer than the pass did: fewer rules are asked here (`RULES_FROM_AFAR`), and
+its own opsd asks all of them where the loop runs, right before the act. What the codes mean and what to do then is
+`opsd.model.refusals`; whether there is a disk to write the intent to, and whether its turn came in time, is asked
+elsewhere. Source: control-and-service 2.1, 12; runtime-artifacts 6, 7.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from opsd.core.clues import on_file
 from opsd.core.intents.beyond import has_never_run
-from opsd.core.intents.scenery import is_left_over, is_marked_active, is_surely_gone, marked_loop, other_marked, own_run
+from opsd.core.intents.scenery import (
+    Files,
+    is_left_over,
+    is_marked_active,
+    is_surely_gone,
+    marked_loop,
+    other_marked,
+    own_run,
+)
 from opsd.model.acts import Scene
 from opsd.model.ids import UNKNOWN_RUN
 from opsd.model.intent import DECISIONS, FenceDifference, Intent, IntentKind, Refusal
@@ -23,15 +33,29 @@ from opsd.model.process import Liveness
 from opsd.model.run import Run
 from opsd.model.runtime import Presence
 from opsd.model.transport import TransportMode
+from opsd.model.wire import INTENTS
 
 
-class Question(msgspec.Struct, frozen=True):
-    """May `intent` be carried out on `run`, where a close look shows `scene`?"""
+class FarQuestion(msgspec.Struct, frozen=True):
+    """May `intent` be carried out on `run`, of which nothing nearer is known?"""
 
     intent: Intent
     run: Run
-    scene: Scene
     now: datetime
+
+    @property
+    def files(self) -> Files:
+        return self.run.artifacts
+
+
+class Question(FarQuestion, frozen=True):
+    """May `intent` be carried out on `run`, where a close look shows `scene`?"""
+
+    scene: Scene
+
+    @property
+    def files(self) -> Files:
+        return self.scene
 
 
 class Objection(msgspec.Struct, frozen=True):
@@ -41,23 +65,32 @@ class Objection(msgspec.Struct, frozen=True):
     differences: tuple[FenceDifference, ...] = ()
 
 
-class Rule(msgspec.Struct, frozen=True):
+Q = TypeVar("Q", bound=FarQuestion)
+
+
+class Rule(msgspec.Struct, Generic[Q], frozen=True):
     """The refusal's code, the kinds of intent that it is asked for, and in words when it objects."""
 
     code: str
     kinds: frozenset[IntentKind]
     when: str
-    object: Callable[[Question], Objection | None]
+    object: Callable[[Q], Objection | None]
 
 
-def refuse(intent: Intent, run: Run, scene: Scene, now: datetime) -> Refusal | None:
+def refuse(intent: Intent, run: Run, scene: Scene | None, now: datetime) -> Refusal | None:
     """The first objection against carrying `intent` out now, or None where there is none.
 
-    `run` is the loop as the newest pass left it, `scene` a look at its files that is newer still.
+    `run` is the loop as the newest pass left it, `scene` a look at its files that is newer still; None for a loop
+    behind a service.
     """
-    question = Question(intent, run, scene, now)
-    for rule in RULES:
-        if intent.intent in rule.kinds:
+    if scene is None:
+        return _first(RULES_FROM_AFAR, FarQuestion(intent, run, now))
+    return _first(RULES, Question(intent, run, now, scene))
+
+
+def _first(rules: Sequence[Rule[Q]], question: Q) -> Refusal | None:
+    for rule in rules:
+        if question.intent.intent in rule.kinds:
             objection = rule.object(question)
             if objection is not None:
                 return Refusal(rule.code, objection.message, objection.differences)
@@ -87,7 +120,7 @@ def moved(intent: Intent, scene: Scene) -> Refusal | None:
     return Refusal("fence_mismatch", "Another run took the place of the one that was meant.", (difference,))
 
 
-def _observing(question: Question) -> Objection | None:
+def _observing(question: FarQuestion) -> Objection | None:
     control = question.run.control
     if not control.observing:
         return None
@@ -96,7 +129,7 @@ def _observing(question: Question) -> Objection | None:
     return Objection(f"Observe mode holds until {control.observe_until:%Y-%m-%dT%H:%M:%SZ}.")
 
 
-def _in_flight(question: Question) -> Objection | None:
+def _in_flight(question: FarQuestion) -> Objection | None:
     other = question.run.control.in_flight
     if other is None or other.id == question.intent.id:
         return None
@@ -110,14 +143,22 @@ def _elsewhere(question: Question) -> Objection | None:
     return Objection(f"The loop is reached over {transport}, and intents reach only what is local.")
 
 
-def _not_managed(question: Question) -> Objection | None:
+def _features_missing(question: FarQuestion) -> Objection | None:
+    """The contract's own control endpoint knows cancel, approve and reject. Source: control-and-service 9.4."""
+    reach = question.run.reach
+    if reach is not None and INTENTS in reach.features:
+        return None
+    return Objection(f"Its service has not announced {INTENTS}, without which it knows no {question.intent.intent}.")
+
+
+def _not_managed(question: FarQuestion) -> Objection | None:
     ref = question.run.ref
     if ref.fault is not None:
         return Objection(f"The loop is listed and not managed: {ref.fault_detail or ref.fault}")
     return None if ref.enabled else Objection("The registry says that the loop is not to be watched.")
 
 
-def _not_seen(question: Question) -> Objection | None:
+def _not_seen(question: FarQuestion) -> Objection | None:
     """The picture in memory: a look that failed, or has not come to the log's end, knows too little."""
     run = question.run
     if question.intent.intent is IntentKind.START and has_never_run(run):
@@ -156,7 +197,7 @@ def _not_read(question: Question) -> Objection | None:
     return None
 
 
-def _moved_on(question: Question) -> Objection | None:
+def _moved_on(question: FarQuestion) -> Objection | None:
     differences = tuple(_differences(question))
     if not differences:
         return None
@@ -164,13 +205,13 @@ def _moved_on(question: Question) -> Objection | None:
     return Objection(f"{told}.", differences)
 
 
-def _differences(question: Question) -> Iterator[FenceDifference]:
+def _differences(question: FarQuestion) -> Iterator[FenceDifference]:
     """Where the run differs from what the operator saw.
 
     A candidate is asked for by one run, and may be found waiting by a later one: who decides may have seen either.
     """
-    expect, projection, scene = question.intent.expect, question.run.projection, question.scene
-    approval = on_file(scene.approval)
+    expect, projection = question.intent.expect, question.run.projection
+    approval = on_file(question.files.approval)
     deciding = approval if question.intent.intent in DECISIONS else None
     if expect.run_id is not None:
         found = projection.run_id if projection is not None else UNKNOWN_RUN
@@ -188,15 +229,15 @@ def _differences(question: Question) -> Iterator[FenceDifference]:
             yield FenceDifference("candidate", expect.candidate, digest or "none")
 
 
-def _unread_run(question: Question) -> str | None:
+def _unread_run(question: FarQuestion) -> str | None:
     """A run that began after the last pass has no id yet, and is surely not the one that was seen."""
-    active_run, known = own_run(question.scene, question.run.ref.loop_id), question.run.process
+    active_run, known = own_run(question.files, question.run.ref.loop_id), question.run.process
     if active_run is None or (active_run.pid, active_run.updated_at) == (known.pid, known.begun):
         return None
     return f"a run begun at {active_run.updated_at} as process {active_run.pid}"
 
 
-def _diverged(question: Question) -> Objection | None:
+def _diverged(question: FarQuestion) -> Objection | None:
     projection, options = question.run.projection, question.intent.options
     if projection is None or not projection.divergence.any:
         return None
@@ -228,21 +269,32 @@ def _neighbour(question: Question) -> Objection | None:
     return Objection(f"state.json calls {marked} active, and nothing proves that it is not.")
 
 
+def _neighbour_from_afar(question: FarQuestion) -> Objection | None:
+    """The contract's own control endpoint cancels whatever runs there. One that knows intents judges it closer."""
+    if _features_missing(question) is None:
+        return None
+    files, loop_id = question.files, question.run.ref.loop_id
+    active_run, marked = on_file(files.active_run), other_marked(files, loop_id)
+    if active_run is not None and active_run.loop_id not in (None, loop_id):
+        return Objection(f"active-run.json names {active_run.loop_id}, and its service cancels whatever runs.")
+    return None if marked is None else Objection(f"state.json calls {marked} active, and nothing proves otherwise.")
+
+
 def _clearing_reaches_a_neighbour(question: Question) -> Objection | None:
     return _neighbour(question) if question.intent.options.clear_stale and is_left_over(question.scene) else None
 
 
-def _nothing_to_cancel(question: Question) -> Objection | None:
+def _nothing_to_cancel(question: FarQuestion) -> Objection | None:
     """A file that names no loop, of a run that never entered one, is anybody's to clear."""
-    scene, loop_id = question.scene, question.run.ref.loop_id
-    active_run = on_file(scene.active_run)
-    if is_marked_active(scene, loop_id) or (active_run is not None and active_run.loop_id in (None, loop_id)):
+    files, loop_id = question.files, question.run.ref.loop_id
+    active_run = on_file(files.active_run)
+    if is_marked_active(files, loop_id) or (active_run is not None and active_run.loop_id in (None, loop_id)):
         return None
     return Objection("Neither state.json nor active-run.json speaks of this loop as active.")
 
 
-def _nothing_to_decide(question: Question) -> Objection | None:
-    approval = on_file(question.scene.approval)
+def _nothing_to_decide(question: FarQuestion) -> Objection | None:
+    approval = on_file(question.files.approval)
     if approval is None:
         return Objection("There is no approval.json.")
     if approval.status in ("pending", "approved", "rejected"):
@@ -250,8 +302,8 @@ def _nothing_to_decide(question: Question) -> Objection | None:
     return Objection(f"approval.json has the status {approval.status}.")
 
 
-def _decided_already(question: Question) -> Objection | None:
-    approval = on_file(question.scene.approval)
+def _decided_already(question: FarQuestion) -> Objection | None:
+    approval = on_file(question.files.approval)
     if approval is None or approval.status == "pending":
         return None
     decision = approval.decision
@@ -330,8 +382,9 @@ _START: Final = frozenset({IntentKind.START})
 _PAUSE: Final = frozenset({IntentKind.PAUSE})
 _RESUME: Final = frozenset({IntentKind.RESUME})
 _COMMANDS: Final = _CANCEL | DECISIONS | _START
+_BEYOND_CONTRACT: Final = _START | _PAUSE | _RESUME
 
-RULES: Final[tuple[Rule, ...]] = (
+RULES: Final[tuple[Rule[Question], ...]] = (
     Rule("observe_mode", _ALL, "observe mode holds for the loop or the fleet", _observing),
     Rule("intent_in_flight", _ALL, "another intent of the loop is under way", _in_flight),
     Rule("transport_not_supported", _ALL, "the loop is not reached locally", _elsewhere),
@@ -353,4 +406,18 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("already_paused", _PAUSE, "every process of the run is stopped", _paused_already),
     Rule("not_paused", _RESUME, "no process of the run is stopped", _goes_on),
     Rule("runtime_command_missing", _COMMANDS, "there is no runtime command for the checkout", _no_command),
+)
+
+RULES_FROM_AFAR: Final[tuple[Rule[FarQuestion], ...]] = (
+    Rule("observe_mode", _ALL, "observe mode holds for the loop or the fleet", _observing),
+    Rule("intent_in_flight", _ALL, "another intent of the loop is under way", _in_flight),
+    Rule("picture_incomplete", _ALL, "the loop is listed and not managed, or not watched", _not_managed),
+    Rule("picture_incomplete", _ALL, "the last look failed, or the log is not read to its end", _not_seen),
+    Rule("transport_not_supported", _BEYOND_CONTRACT, "the service knows the contract alone", _features_missing),
+    Rule("fence_mismatch", _ALL, "run, iteration or candidate differ from what was expected", _moved_on),
+    Rule("divergence_frozen", _ALL, "the runtime's files diverge, and no reason overrides that", _diverged),
+    Rule("neighbour_active", _CANCEL, "another loop there may be running", _neighbour_from_afar),
+    Rule("nothing_to_cancel", _CANCEL, "the loop has no active state, and no run on file", _nothing_to_cancel),
+    Rule("nothing_to_approve", DECISIONS, "approval.json asks for nothing", _nothing_to_decide),
+    Rule("already_decided", DECISIONS, "approval.json is decided", _decided_already),
 )

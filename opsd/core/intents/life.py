@@ -49,6 +49,8 @@ _NOTHING_DONE: Final = frozenset(
         ActProblem.PROCESS_CHANGED,
         ActProblem.NOT_PERMITTED,
         ActProblem.START_UNAVAILABLE,
+        ActProblem.SERVICE_UNREACHED,
+        ActProblem.SERVICE_REFUSED,
     }
 )
 # A look that finds these without their object (a run that never began, a process that is gone) leaves nothing open:
@@ -117,7 +119,11 @@ def expired(intent: Intent, code: str, now: datetime) -> Intent:
 
 def executing(intent: Intent, watermark: Watermark, acts: Sequence[Act], now: datetime) -> Intent:
     """About to be carried out: the row that must be on the disk before anything is done."""
-    command = "; ".join(words(act) for act in acts)
+    return begun(intent, watermark, "; ".join(words(act) for act in acts), now)
+
+
+def begun(intent: Intent, watermark: Watermark, command: str, now: datetime) -> Intent:
+    """The same, where what is about to be done is no act of ours but a request: `command` is how it reads."""
     return _to(intent, IntentStatus.EXECUTING, now, watermark=watermark, execution=Execution(command, now))
 
 
@@ -141,6 +147,18 @@ def executed(intent: Intent, results: Sequence[ActResult], now: datetime) -> Int
     )
     status = IntentStatus.FAILED_COMMAND if failed else IntentStatus.EXECUTED
     return _to(intent, status, now, execution=execution)
+
+
+def executed_there(intent: Intent, execution: Execution, now: datetime) -> Intent:
+    """A service has carried it out; what came of that is `execution`."""
+    return _to(intent, IntentStatus.EXECUTED, now, execution=execution)
+
+
+def failed_there(
+    intent: Intent, execution: Execution, now: datetime, *, confirmation: Confirmation | None = None
+) -> Intent:
+    """A service could not carry it out, or was never reached. What a look showed all the same is `confirmation`."""
+    return _to(intent, IntentStatus.FAILED_COMMAND, now, execution=execution, confirmation=confirmation)
 
 
 def looked_back(intent: Intent, confirmation: Confirmation, now: datetime) -> Intent:

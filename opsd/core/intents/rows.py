@@ -146,7 +146,7 @@ def _invocation(intent: Intent) -> InvocationRow:
             status="not_started" if never else _EXECUTION.get(status, "succeeded"),
             exit_code=_exit_code(intent),
             command=execution.command if execution is not None else "",
-            replayed=False,
+            replayed=execution is not None and execution.replayed,
             output=execution.output if execution is not None else "",
         ),
         confirmation=InvocationConfirmation(
