@@ -69,12 +69,29 @@ def _facts(status: LoopStatus, look: Look) -> str:
         ("no change", f"in {stuck} iterations before it counts as stuck" if stuck else ""),
         ("process", status.liveness + (f", pid {status.pid}" if status.pid is not None else "")),
         ("last seen", _ages(summary)),
+        ("service", _reach(status)),
         ("event log", _log(status)),
         ("checkout", f"{summary.repo_path} ({summary.transport})"),
         ("fault", f"{summary.fault}: {summary.fault_detail or ''}" if summary.fault else ""),
         ("as of", moment(status.at)),
     ]
     return "\n".join([title, *(f"  {name:<10} {painted(text, '', look)}" for name, text in facts if text)])
+
+
+def _reach(status: LoopStatus) -> str:
+    """How asking goes, for a loop behind a service: each request may wake its sprite."""
+    reach = status.reach
+    if reach is None:
+        return ""
+    parts = [f"asked {since(reach.asked_at, status.at)} ago" if reach.asked_at is not None else "not asked yet"]
+    if reach.resting_until is not None and reach.resting_until > status.at:
+        parts.append(f"left alone for {since(status.at, reach.resting_until)} after {reach.failures} failures")
+    elif reach.next_at is not None and reach.next_at > status.at:
+        parts.append(f"next in {since(status.at, reach.next_at)}")
+    parts.append(f"{reach.requests} requests since opsd started")
+    if reach.budget_spent:
+        parts.append("error budget spent")
+    return ", ".join(parts)
 
 
 def _ages(summary: LoopSummary) -> str:

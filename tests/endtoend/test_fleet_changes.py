@@ -107,12 +107,12 @@ def test_a_registry_is_followed_through_all_that_happens_to_it(house: House, ops
     assert opsd.get("/v1/fleet")["daemon"]["registry"] == "discovery"
 
 
-def test_a_loop_behind_a_service_is_listed_and_not_managed(house: House, opsd: OpsdProcess) -> None:
+def test_a_loop_whose_service_is_not_there_is_unreachable_and_holds_up_nobody(house: House, opsd: OpsdProcess) -> None:
     service = {"transport": "sprite_service", "service": {"baseUrl": "http://127.0.0.1:1"}}
     house.registers(house.entry("here"), house.entry("there", **service))
 
-    becomes(opsd, here="complete", there="transport_not_supported")
-    assert not (house.home / ".superloop/ops-manager/there").exists()
+    becomes(opsd, here="complete", there="unknown")
+    opsd.until(lambda: "transport_unreachable" in opsd.loop("there")["reasonCodes"], "the failure is told")
 
 
 def test_sighup_reads_the_registry_at_once_and_keeps_what_is_known(house: House, opsd: OpsdProcess) -> None:
