@@ -349,7 +349,7 @@ class _Daemon:
         return HostControls(
             superloop_bin=given.superloop_bin,
             launcher=given.launcher,
-            under_systemd="INVOCATION_ID" in self._variables,
+            under_systemd=_is_a_service(self._variables),
             variables=self._variables,
         )
 
@@ -375,6 +375,11 @@ class _NoEvidence:
 
     def family(self, pid: int, pgid: int | None) -> Sequence[ProcessSighting]:
         return ()
+
+
+def _is_a_service(variables: Mapping[str, str]) -> bool:
+    """Whether systemd began this very process: a shell below a service inherits the first variable, not its number."""
+    return "INVOCATION_ID" in variables and variables.get("SYSTEMD_EXEC_PID", str(os.getpid())) == str(os.getpid())
 
 
 def _spare_the_collector() -> None:
