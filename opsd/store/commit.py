@@ -115,6 +115,17 @@ class Committer:
                 failures.append(CommitFailure(part.loop_id, path, errno_name(error), in_words(error), part.rest()))
         return Committed(tuple(failures), tuple(faults))
 
+    def make_lasting(self, path: str) -> None:
+        """Flush what an earlier process wrote to the journal at `path`, and did not come to flush.
+
+        Raises:
+            OSError: nobody knows what of it would outlast a power cut.
+        """
+        self._files.sync(path)
+        for folder in self._layout.folders_above(path):
+            self._files.sync(folder)
+        self._lasting.add(path)
+
     def _append_durable(
         self, parts: Sequence[_Part], faults: list[StoreFault], now: datetime, *, logs: bool
     ) -> list[_Pending]:

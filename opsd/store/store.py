@@ -15,7 +15,7 @@ from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.append import Appender
 from opsd.store.commit import Committed, Committer, LoopCommit
-from opsd.store.faults import StoreCode, StoreFault
+from opsd.store.faults import StoreCode, StoreFault, in_words
 from opsd.store.intents import find_by_id, find_by_key, read_intents
 from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tail
 from opsd.store.layout import Layout
@@ -81,7 +81,8 @@ class Store:
 
         For the writer of the home, before anything else is written for the loop.
         """
-        settled = steps(self._files, self._generations(loop_id, Journal.INTENT_LOG))
+        log = self._generations(loop_id, Journal.INTENT_LOG)
+        settled = steps(self._files, log)
         rows = [
             append
             for journal in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
@@ -89,6 +90,12 @@ class Store:
         ]
         if not rows:
             return Mended()
+        try:
+            # What is told outside must not outlast the log, which a process that was killed may have left unflushed.
+            self._committer.make_lasting(log[0])
+        except OSError as error:
+            fault = StoreFault(loop_id, log[0], StoreCode.UNWRITABLE, in_words(error))
+            return Mended(left=tuple(rows), faults=(fault,))
         done = self._committer.commit([LoopCommit(loop_id, tuple(rows))], now)
         left = tuple(each for failure in done.failures for each in failure.rest if isinstance(each, Append))
         written = tuple(each for each in rows if each not in left)
