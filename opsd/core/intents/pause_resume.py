@@ -49,7 +49,9 @@ def _all_are(wanted: ProcessSighting, reason: str, mark: Watermark, scene: Scene
     others = sum(process is not wanted for process in scene.family)
     if others:
         return not_yet(f"{others} of the run's {len(scene.family)} processes are not {wanted}.")
-    return confirmed(reason, Evidence("process", f"All {len(scene.family)} processes of the run are {wanted}."))
+    count = len(scene.family)
+    whole = "The run's only process is" if count == 1 else f"All {count} processes of the run are"
+    return confirmed(reason, Evidence("process", f"{whole} {wanted}."))
 
 
 def _astray(mark: Watermark, run: Run, scene: Scene) -> Verdict | None:
