@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -94,12 +95,19 @@ class OpsdProcess:
         wait_until(holds, what)
 
     def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        connection = _Connection(self.socket)
+        return ask(self.socket, method, path, body)
+
+
+def ask(socket_path: str, method: str, path: str, body: str | None = None) -> Any:
+    """What whoever listens there answers.
+
+    Raises:
+        OSError, http.client.HTTPException: nobody does, or the answer broke off.
+    """
+    with closing(_Connection(socket_path)) as connection:
         connection.request(method, path, body)
         with connection.getresponse() as response:
-            said = json.loads(response.read())
-        connection.close()
-        return said
+            return json.loads(response.read())
 
 
 def spawn(
