@@ -41,6 +41,15 @@ class VirtualClock:
         self._now += timedelta(seconds=seconds)
         self._monotonic_s += seconds
 
+    @property
+    def next_s(self) -> float:
+        """When the next sleeper is to be woken; infinity where nobody sleeps."""
+        return self._sleepers[0][0] if self._sleepers else float("inf")
+
+    def wake_next(self) -> None:
+        """It is that moment: for a test that lets time pass by itself."""
+        heapq.heappop(self._sleepers)[2].set()
+
     async def advance(self, seconds: float) -> None:
         """Time passes, and every task whose moment comes meanwhile runs at that very moment."""
         await settle()

@@ -4,7 +4,7 @@ What opsd says it did is one thing; what was done stands in `done`. How a call m
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from opsd.model.acts import Act, ActProblem, ActResult, LaunchRun, RunCommand, SignalRun, SignalWord
@@ -20,6 +20,8 @@ from tests.simulation.machine import Killed
 
 POLL_S = 1.0
 """How often `cancel` looks whether the process is gone."""
+SLACK = timedelta(seconds=2)
+"""A process that began so much later than its run is another one. Source: `opsd.ports.Processes`."""
 
 FaultOf = Callable[[str, str, int], Fault]
 """Of the checkout's path, the word of `Done`, and which call of that word in that checkout this is, counted from 1."""
@@ -126,6 +128,8 @@ class VirtualControls:
         checkout = next((each for each in self._checkouts.values() if each.pid == act.pid), None)
         if checkout is None:
             return ActResult(problem=ActProblem.PROCESS_CHANGED, detail=f"no run has the pid {act.pid}")
+        if act.begun_by is not None and checkout.begun > act.begun_by + SLACK:
+            return ActResult(problem=ActProblem.PROCESS_CHANGED, detail=f"{act.pid} began at {checkout.begun}")
         fault = self._begin(checkout.repo, act.word, None, act)
         if fault.kind == "fail":
             return ActResult(problem=ActProblem.NOT_PERMITTED)

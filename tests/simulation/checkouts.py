@@ -4,6 +4,7 @@ What a run writes is the simulator's script; here it is played without waiting. 
 """
 
 from collections.abc import Generator, Iterator, Sequence
+from datetime import datetime
 from random import Random
 
 from opsd.model.ids import LoopId
@@ -103,7 +104,7 @@ class Checkout:
     """One checkout and whoever works in it, one run after the other. `due_s` is when something happens.
 
     Attended, its operators start, decide and clear for ever. Unattended, nothing happens unless it is started. The runs
-    play `scenarios`, by lot.
+    play `scenarios`, by lot; what they rewrite in place stays empty for `gap_s`.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Checkout:
         *,
         scenarios: Sequence[str] = tuple(sorted(SCENARIOS)),
         attended: bool = True,
+        gap_s: float = 0.02,
     ) -> None:
         self.repo = repo
         self.loop_ids = tuple(LoopId(loop_id) for loop_id in loop_ids)
@@ -124,8 +126,9 @@ class Checkout:
         self.part = Part()
         self.scenarios = scenarios
         self.runs = 0
-        self._clock, self._table, self._dice, self._attended = clock, table, dice, attended
+        self._clock, self._table, self._dice, self._attended, self._gap_s = clock, table, dice, attended, gap_s
         self._pid = 0
+        self._begun = clock.now()
         self._wanted = ""
         self._held_since_s: float | None = None
         self._held_until_s = 0.0
@@ -146,6 +149,16 @@ class Checkout:
     def held(self) -> bool:
         """Whether a signal stopped the run's process."""
         return self._running and self._held_since_s is not None
+
+    @property
+    def begun(self) -> datetime:
+        """When the newest run's process began."""
+        return self._begun
+
+    def reuse_pid(self) -> None:
+        """The next run's process gets the number of the last one's, if that is free."""
+        if self._table.sightings.get(self._pid) is ProcessSighting.ABSENT:
+            self._pid -= 1
 
     def go_on(self) -> None:
         """Whatever is due next happens now."""
@@ -200,7 +213,7 @@ class Checkout:
                 yield self._later(self._dice.uniform(0, 60)) if self._attended else float("inf")
             scenario = self._dice.choice(self.scenarios)
             seed, role_s = self._dice.randrange(1 << 30), self._dice.choice((20.0, 60.0, 900.0))
-            self.part = part = Part(scenario, seed, role_s=role_s)
+            self.part = part = Part(scenario, seed, role_s=role_s, gap_s=self._gap_s)
             self.tree.perform(Replace(documents.CONFIG, pretty(documents.config(self.loop_ids, behaviour_for(part)))))
             yield from self._run(part, launch)
             launch, begin = None, False
@@ -211,7 +224,7 @@ class Checkout:
     def _run(self, part: Part, launch: Launch | None) -> Iterator[float]:
         self.runs += 1
         self._pid = max(self._table.sightings, default=1_000) + 1
-        begin_s = self._clock.monotonic()
+        begin_s, self._begun = self._clock.monotonic(), self._clock.now()
         only = launch.loop_id if launch else self.loop_ids[0] if len(self.loop_ids) == 1 else None
         steps = run_script(
             part,

@@ -52,6 +52,10 @@ class Machine:
         """From now on `operation` on paths containing `path` fails, before it has done anything."""
         self._refusals[operation] = error, path
 
+    @property
+    def refuses(self) -> bool:
+        return bool(self._refusals)
+
     def heal(self) -> None:
         self._refusals.clear()
         self._calls_left = None
