@@ -33,7 +33,7 @@ _control_reply = msgspec.json.Decoder(_ControlReply)
 def intent_answer(
     called: Called, loop_id: LoopId, at: datetime, *, key: str | None = None, intent_id: str | None = None
 ) -> IntentAnswer:
-    """The intent that was asked for under `key`, or asked about by `intent_id`."""
+    """The intent that was asked for under `key`, or asked about by `intent_id`, which may be its key as well."""
     if called.trouble is not None:
         answered = called.answered
         return IntentAnswer(
@@ -75,7 +75,8 @@ def _read_intent(body: bytes, loop_id: LoopId, key: str | None, intent_id: str |
     intent = reply.intent
     if intent.loop_id != loop_id:
         return foreign(f"the service answers with an intent of the loop {one_line(intent.loop_id)!r}", body)
-    if (key is not None and intent.idempotency_key != key) or (intent_id is not None and intent.id != intent_id):
+    named = (intent.id, intent.idempotency_key)
+    if (key is not None and intent.idempotency_key != key) or (intent_id is not None and intent_id not in named):
         return foreign(f"the service answers with another intent, {one_line(intent.id)!r}", body)
     return reply
 

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from datetime import timedelta
 
+import anyio
 import msgspec
 from msgspec.structs import replace
 
@@ -182,6 +183,9 @@ class Desks:
         self.faults: deque[str] = deque()
         self.cut = False
         """Nobody gets through, whatever `faults` says: what is sent is lost."""
+        self.hangs = False
+        """Nobody is answered, ever; `hung` counts who waits for that."""
+        self.hung = 0
         self._clock = clock
         self._desks: dict[str, SpriteDesk] = {}
 
@@ -189,10 +193,12 @@ class Desks:
         return self._desks.setdefault(loop_id, SpriteDesk(self._clock, loop_id))
 
     async def submit(self, ref: LoopRef, request: IntentRequest) -> IntentAnswer:
+        await self._hang()
         desk = self.desk(ref.loop_id)
         return self._sent(desk, lambda: desk.takes(request))
 
     async def intent(self, ref: LoopRef, intent_id: str, *, wait_s: float) -> IntentAnswer:
+        await self._hang()
         desk = self.desk(ref.loop_id)
         if wait_s and not self.faults and not self.cut:
             until_s = min(self._clock.monotonic() + wait_s, desk.settles_at_s(intent_id))
@@ -200,10 +206,12 @@ class Desks:
         return self._sent(desk, lambda: self._told(desk.named(intent_id)))
 
     async def acknowledge(self, ref: LoopRef, intent_id: str, request: AckRequest) -> IntentAnswer:
+        await self._hang()
         desk = self.desk(ref.loop_id)
         return self._sent(desk, lambda: desk.acknowledges(intent_id, request))
 
     async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
+        await self._hang()
         desk = self.desk(ref.loop_id)
         fault = "lost" if self.cut else self.faults.popleft() if self.faults else "pass"
         problem = trouble(self._clock, UnreachableCause.SERVICE_TIMED_OUT, f"It was {fault}.")
@@ -213,6 +221,11 @@ class Desks:
             return ControlAnswer(429, problem=problem, turned_down="overloaded")
         answer = ControlAnswer(problem=problem) if fault == "lost" else desk.controls(request)
         return ControlAnswer(problem=problem) if fault in SENT_AND_SILENT else answer
+
+    async def _hang(self) -> None:
+        if self.hangs:
+            self.hung += 1
+            await anyio.sleep_forever()
 
     def _sent(self, desk: SpriteDesk, receive: Callable[[], IntentAnswer]) -> IntentAnswer:
         fault = "lost" if self.cut else self.faults.popleft() if self.faults else "pass"
