@@ -1,7 +1,7 @@
-"""`opsd`: the daemon, the launcher, the simulator, the demo. Parses the command line and hands over.
+"""`opsd`: the daemon, the service inside a sprite, the launcher, the simulator, the demo.
 
-Imports only what is asked for, because a launcher runs beside every loop. Which code the process ends with is
-`opsd.exits`; what may be set is `opsd.settings`.
+Parses the command line and hands over. Imports only what is asked for, because a launcher runs beside every loop. Which
+code the process ends with is `opsd.exits`; what may be set is `opsd.settings`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from opsd import VERSION
 from opsd.exits import ExitCode, table
 
-COMMANDS = ("run", "launch", "sim", "demo", "version")
+COMMANDS = ("run", "sprite-service", "launch", "sim", "demo", "version")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _demo(rest)
         case ["run", *rest]:
             return _run(rest)
+        case ["sprite-service", *rest]:
+            return _sprite_service(rest)
         case ["launch", *rest]:
             return _launch(rest)
         case [first, *_] if first.startswith("-") and first not in ("-h", "--help"):
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser("run", help="supervise the loops of a home (`opsd run --help` lists every setting)")
+    commands.add_parser("sprite-service", help="serve one repository over HTTP to a manager elsewhere")
     commands.add_parser("launch", help="begin a loop's run, and keep its heartbeat until it ends")
     commands.add_parser("sim", help="play a fleet of simulated runs")
     commands.add_parser("demo", help="a simulated fleet, supervised live for a minute")
@@ -54,8 +57,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_parser() -> argparse.ArgumentParser:
     """`opsd run`: a flag for every setting, and the file in which they may stand."""
-    from opsd import settings
-
     parser = argparse.ArgumentParser(
         prog="opsd run",
         description="Supervise the loops of a home until SIGTERM; SIGHUP reads the settings again.",
@@ -64,11 +65,35 @@ def run_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    _add_settings(parser)
+    return parser
+
+
+def sprite_service_parser() -> argparse.ArgumentParser:
+    """`opsd sprite-service`: what `opsd run` takes, and where to listen for whom."""
+    from opsd.sprite.service import options
+
+    parser = argparse.ArgumentParser(
+        prog="opsd sprite-service",
+        description="Serve one repository over HTTP to a manager elsewhere, and carry out what it asks. The repository "
+        "is home and checkout in one: its loops are what lies in it. Every setting of `opsd run` may be given as well.",
+        epilog="examples:\n  opsd sprite-service --repo /srv/docs --host 0.0.0.0 --token-file /run/opsd/token",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    options.add_arguments(parser)
+    _add_settings(parser)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    from opsd import settings
+
     parser.add_argument("--config", metavar="FILE", help="a TOML file with settings (OPSD_CONFIG)")
     for name, says, is_switch in settings.flags():
         action: dict[str, object] = {"action": argparse.BooleanOptionalAction} if is_switch else {"metavar": "VALUE"}
         parser.add_argument(settings.flag(name), dest=name, help=says.replace("%", "%%"), **action)  # type: ignore[arg-type]  # two forms of one call
-    return parser
 
 
 def launch_parser() -> argparse.ArgumentParser:
@@ -113,14 +138,28 @@ def _run(given: Sequence[str]) -> int:
     try:
         loaded = load()
     except settings.SettingsError as error:
-        for problem in error.problems:
-            print(f"opsd: {problem}", file=sys.stderr)
-        return ExitCode.USAGE
+        return _unusable(error.problems)
 
     from opsd import daemon
     from opsd.systemd import Systemd
 
     return daemon.run(loaded, reload=load, variables=variables, systemd=Systemd(environ.take_systemd_variables()))
+
+
+def _sprite_service(given: Sequence[str]) -> int:
+    from opsd import settings
+    from opsd.sprite.service import command
+
+    try:
+        return command.run(vars(sprite_service_parser().parse_args(given)))
+    except settings.SettingsError as error:
+        return _unusable(error.problems)
+
+
+def _unusable(problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(f"opsd: {problem}", file=sys.stderr)
+    return ExitCode.USAGE
 
 
 def _launch(given: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from docs.generate.markdown import code, page, table
 from opsctl.arguments import build_parser
 from opsctl.exits import SAYS
 from opsd.__main__ import build_parser as opsd_parser
-from opsd.__main__ import launch_parser, sim_parser
+from opsd.__main__ import launch_parser, run_parser, sim_parser, sprite_service_parser
 from opsd.exits import ExitCode
 
 _OPSCTL = """
@@ -21,9 +21,9 @@ from runs is defused before it reaches a terminal.
 
 
 _OPSD = """
-`opsd run` stays in the foreground and logs to stderr. It takes a flag for every [setting](settings.md), and `--config`
-for a file of them; `opsd --repo HOME` is short for `opsd run --repo HOME`. SIGTERM and Ctrl-C stop it, SIGHUP makes it
-read its settings again.
+`opsd run` and `opsd sprite-service` stay in the foreground and log to stderr. Both take a flag for every
+[setting](settings.md), and `--config` for a file of them; `opsd --repo HOME` is short for `opsd run --repo HOME`.
+SIGTERM and Ctrl-C stop them, SIGHUP makes them read their settings again.
 """
 
 
@@ -34,6 +34,7 @@ def render() -> str:
         "## opsd",
         _OPSD,
         table(("command", "what it does"), _overview(opsd_parser())),
+        *_command(sprite_service_parser(), known=_settings()),
         *_command(launch_parser(), known=frozenset()),
         *_command(sim_parser(), known=frozenset()),
         "### opsd: exit codes",
@@ -44,6 +45,12 @@ def render() -> str:
         "### opsctl: exit codes",
         _exit_codes({each.value: says for each, says in SAYS.items()}),
     )
+
+
+def _settings() -> Set[str]:
+    """The options that stand in the reference of settings; the repository belongs to the command itself."""
+    options = {option for action in run_parser()._actions for option in action.option_strings}
+    return options - {"--repo"}
 
 
 def _program(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -39,21 +39,24 @@ from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
 
 
 async def submit(services: Services, call: Call[NoQuery, IntentRequest]) -> Response:
+    return await submitted(services, call.id, call.body, await _actor(services, call.peer))
+
+
+async def submitted(services: Services, loop_id: str, wanted: IntentRequest, actor: Actor) -> Response:
     """202 while the intent is in flight, 200 once it is settled, and for a dry run."""
-    _check(call.body)
-    loop_id = known_run(services, call.id).ref.loop_id
-    actor = await _actor(services, call.peer)
-    request = replace(call.body, by=call.body.by or actor.user)
+    _check(wanted)
+    loop_id = known_run(services, loop_id).ref.loop_id
+    request = replace(wanted, by=wanted.by or actor.user)
     with _refusals_told():
-        submitted = await services.desk.submit(loop_id, request, actor)
-    intent = submitted.intent
+        taken = await services.desk.submit(loop_id, request, actor)
+    intent = taken.intent
     if request.dry_run:
-        reply = IntentReply(services.clock.now(), intent, would=submitted.would, next=_next_after_dry_run(intent))
+        reply = IntentReply(services.clock.now(), intent, would=taken.would, next=_next_after_dry_run(intent))
         return replies.ok(reply)
     if intent.is_in_flight:
         intent = await _awaited(services, intent, WaitFor.SETTLED, request.wait_s)
     reply = _reply(services, intent)
-    return replies.ok(replace(reply, replayed=submitted.replayed), status=202 if intent.is_in_flight else 200)
+    return replies.ok(replace(reply, replayed=taken.replayed), status=202 if intent.is_in_flight else 200)
 
 
 async def intents(services: Services, call: Call[IntentsQuery, None]) -> IntentPage:
@@ -62,23 +65,30 @@ async def intents(services: Services, call: Call[IntentsQuery, None]) -> IntentP
 
 
 async def intent(services: Services, call: Call[IntentQuery, None]) -> IntentReply:
-    found = services.desk.intent(call.id)
+    return await shown(services, call.id, call.query)
+
+
+async def shown(services: Services, intent_id: str, query: IntentQuery) -> IntentReply:
+    found = services.desk.intent(intent_id)
     if found is None:
-        return _reply(services, await _in_files(services, call.id))
-    return _reply(services, await _awaited(services, found, call.query.until, call.query.wait))
+        return _reply(services, await _in_files(services, intent_id))
+    return _reply(services, await _awaited(services, found, query.until, query.wait))
 
 
 async def acknowledge(services: Services, call: Call[NoQuery, AckRequest]) -> IntentReply:
-    if not call.body.reason.strip():
+    return await acknowledged(services, call.id, call.body, await _actor(services, call.peer))
+
+
+async def acknowledged(services: Services, intent_id: str, wanted: AckRequest, actor: Actor) -> IntentReply:
+    if not wanted.reason.strip():
         raise _bad("reason", "say why the intent counts as settled")
-    actor = await _actor(services, call.peer)
-    request = replace(call.body, by=call.body.by or actor.user)
+    request = replace(wanted, by=wanted.by or actor.user)
     with _refusals_told():
         try:
-            settled = await services.desk.acknowledge(call.id, request, actor)
+            settled = await services.desk.acknowledge(intent_id, request, actor)
         except UnknownIntent:
             # What only the files still have was settled long ago.
-            raise NotAmbiguous((await _in_files(services, call.id)).status) from None
+            raise NotAmbiguous((await _in_files(services, intent_id)).status) from None
     return _reply(services, settled)
 
 

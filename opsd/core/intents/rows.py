@@ -64,7 +64,7 @@ def rows(intent: Intent) -> tuple[Append, ...]:
         return ()
     if intent.status in NEVER_EXECUTED:
         return (Append(Journal.INVOCATIONS, _invocation(intent), durable=True),)
-    told = Append(Journal.INTENTS, _intent(intent), durable=True)
+    told = Append(Journal.INTENTS, intent_row(intent), durable=True)
     if intent.resolved_at is not None or intent.acknowledged is not None:
         return (told,)
     return (
@@ -74,7 +74,8 @@ def rows(intent: Intent) -> tuple[Append, ...]:
     )
 
 
-def _intent(intent: Intent) -> IntentRow:
+def intent_row(intent: Intent) -> IntentRow:
+    """The row of `intents.jsonl`, also of one that gets none, or none yet: how a service tells of it."""
     execution, acknowledged = intent.execution, intent.acknowledged
     status = intent.status if acknowledged is None else IntentStatus.EXECUTED_UNCONFIRMED
     return IntentRow(

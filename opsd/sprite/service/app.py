@@ -1,0 +1,197 @@
+"""The service as one ASGI application: who may ask, how much, which endpoint it is, and one form for every refusal.
+
+The order of the checks is the contract's: token, path, body, parameters, work. Source: control-and-service 9.2 to 9.5.
+"""
+
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
+
+import anyio
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from opsd.api.errors import ApiError, ErrorCode
+from opsd.api.replies import JSON
+from opsd.logs import Log, logger
+from opsd.model.wire import FEATURES, FEATURES_HEADER, WAIT_MAX_S
+from opsd.sprite.service import control, intents, reading
+from opsd.sprite.service.calls import Call, Sprite, read_call
+from opsd.sprite.service.errors import (
+    INVALID_REQUEST,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    OVERLOADED,
+    RATE_LIMITED,
+    UNAUTHORIZED,
+    ServiceError,
+    from_api,
+)
+from opsd.sprite.service.limits import Allowance
+from opsd.sprite.service.token import Token
+
+Handle = Callable[[Sprite, Call], Awaitable[Response]]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """`{id}` in the path stands for an intent's. `waits`: an answer may be held back for `WAIT_MAX_S`."""
+
+    method: str
+    path: str
+    handle: Handle
+    waits: bool = False
+
+
+ENDPOINTS: Final = (
+    Endpoint("GET", "/healthz", reading.healthz),
+    Endpoint("GET", "/ops/snapshot", reading.snapshot),
+    Endpoint("GET", "/ops/events", reading.events),
+    Endpoint("POST", "/ops/control", control.control, waits=True),
+    Endpoint("POST", "/ops/observe", intents.observe, waits=True),
+    Endpoint("POST", "/ops/intents", intents.submit, waits=True),
+    Endpoint("GET", "/ops/intents/{id}", intents.show, waits=True),
+    Endpoint("POST", "/ops/intents/{id}/ack", intents.acknowledge),
+)
+_BY_PATH: Final = {(endpoint.method, endpoint.path): endpoint for endpoint in ENDPOINTS}
+_INTENT: Final = re.compile(r"/ops/intents/(?P<id>[A-Za-z0-9_-]{1,128})(?P<ack>/ack)?\Z")
+_ANNOUNCED: Final = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
+
+
+class ServiceApp:
+    """Answers whoever has the token."""
+
+    def __init__(self, sprite: Sprite, token: Token) -> None:
+        self._sprite = sprite
+        self._token = token
+        self._allowance = Allowance(sprite.limits)
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        clock = self._sprite.services.clock
+        began_s, status = clock.monotonic(), 0
+        peer = str(scope["client"][0]) if scope.get("client") else "?"
+        log = logger().bind(method=scope["method"], path=scope["path"], peer=peer)
+
+        async def announced(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), _ANNOUNCED]
+            await send(message)
+
+        self._running += 1
+        trace, refused = None, None
+        try:
+            try:
+                response = await self._answer(scope, receive, peer)
+            except ServiceError as error:
+                refused = error
+                response = _refusal(error)
+            await response(scope, receive, announced)
+        except Exception:
+            trace = traceback.format_exc()
+            if status:
+                raise  # the answer has begun, and must not look whole
+            await _refusal(_FAILED)(scope, receive, announced)
+        finally:
+            self._running -= 1
+            _tell(log, scope, status, refused, trace, round((clock.monotonic() - began_s) * 1_000, 1))
+
+    async def _answer(self, scope: Scope, receive: Receive, peer: str) -> Response:
+        limits = self._sprite.limits
+        self._admit(Headers(scope=scope), peer)
+        if self._running > limits.running:
+            raise ServiceError(OVERLOADED, f"{limits.running} requests are being answered already", retry_after_s=1)
+        endpoint, path_id = _endpoint(scope["method"], scope["path"])
+        request = Request(scope, receive)
+        try:
+            with anyio.fail_after(limits.body_s):
+                call = await read_call(request, path_id, peer)
+        except TimeoutError:
+            problem = f"the body did not arrive within {limits.body_s:g} s"
+            raise ServiceError(INVALID_REQUEST, problem, status=408) from None
+        limit_s = limits.request_s + (WAIT_MAX_S if endpoint.waits else 0.0)
+        try:
+            with anyio.fail_after(limit_s):
+                return await endpoint.handle(self._sprite, call)
+        except ApiError as error:
+            raise from_api(error) from None
+        except TimeoutError:
+            problem = f"it took longer than {limit_s:g} s; it may still be done"
+            raise ServiceError(ErrorCode.TIMED_OUT, problem, status=504) from None
+
+    def _admit(self, headers: Headers, peer: str) -> None:
+        """
+        Raises:
+            ServiceError: the token is not among what was sent, or the peer asks too often.
+        """
+        is_known = not self._token.is_needed or self._token.is_among(_presented(headers))
+        # Who has no token does not eat up what those have who come from the same address.
+        wait_s = self._allowance.take(f"{peer} {is_known}", self._sprite.services.clock.monotonic())
+        if wait_s > 0:
+            raise ServiceError(
+                RATE_LIMITED, "too many requests from this address; leave some time between them", retry_after_s=wait_s
+            )
+        if not is_known:
+            raise ServiceError(UNAUTHORIZED, "send the service's token as Authorization: Bearer, or as X-Ops-Token")
+
+
+_FAILED: Final = ServiceError(
+    ErrorCode.INTERNAL, "the service failed at this request; its log says where, under 'sprite.request'", status=500
+)
+
+
+def _presented(headers: Headers) -> Iterator[bytes]:
+    """Every token that came with the request."""
+    for value in headers.getlist("authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            yield token.strip().encode("latin-1")
+    for value in headers.getlist("x-ops-token"):
+        yield value.strip().encode("latin-1")
+
+
+def _endpoint(method: str, path: str) -> tuple[Endpoint, str]:
+    """The endpoint, and the id in its path.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    if method not in ("GET", "POST"):
+        raise ServiceError(NOT_IMPLEMENTED, f"{method[:20]!a} is not served; GET and POST are")
+    path_id = ""
+    if found := _INTENT.match(path):
+        path, path_id = f"/ops/intents/{{id}}{found['ack'] or ''}", found["id"]
+    endpoint = _BY_PATH.get((method, path))
+    if endpoint is None:
+        raise ServiceError(NOT_FOUND, f"there is no {method} {path[:200]!a}")
+    return endpoint, path_id
+
+
+def _refusal(error: ServiceError) -> Response:
+    headers: Mapping[str, str] = {}
+    if error.retry_after_s is not None:
+        headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
+    elif error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return Response(error.body(), status_code=error.status, media_type=JSON, headers=dict(headers))
+
+
+def _tell(log: Log, scope: Scope, status: int, refused: ServiceError | None, trace: str | None, took_ms: float) -> None:
+    """Acts and refusals are worth a line, reads only to whoever looks closely."""
+    if refused is not None:
+        log = log.bind(refused=refused.words.reason or refused.words.code)
+    if trace is not None:
+        log.error("sprite.request", status=status, took_ms=took_ms, trace=trace)
+    elif status in (401, 429):
+        log.warning("sprite.request", status=status, took_ms=took_ms)
+    elif scope["method"] == "POST" and scope["path"] != "/ops/observe":
+        log.info("sprite.request", status=status, took_ms=took_ms)
+    else:
+        log.debug("sprite.request", status=status, took_ms=took_ms)

@@ -1,0 +1,45 @@
+"""`/ops/intents` and `/ops/observe`: what we add to the contract, announced by `X-Ops-Features`.
+
+The records are those of the control socket, and so is what is done with them (`opsd.api.intents`): the sprite's desk is
+the same desk, whoever asks it.
+"""
+
+import msgspec
+from msgspec.structs import replace
+from starlette.responses import Response
+
+from opsd.api import intents as api
+from opsd.api import replies
+from opsd.model.wire import ObserveRequest
+from opsd.protocol import AckRequest, IntentQuery, SpriteIntentRequest
+from opsd.sprite.service.calls import Call, Sprite, converted, json_object, loop_of
+from opsd.sprite.service.control import UNNAMED, actor_of
+from opsd.sprite.service.errors import INVALID_REQUEST, ServiceError
+
+
+async def observe(sprite: Sprite, call: Call) -> Response:
+    request = converted(json_object(call.body), ObserveRequest)
+    loop_of(request.loop_id)
+    return Response(await sprite.observer.answer(request), media_type=replies.JSON)
+
+
+async def submit(sprite: Sprite, call: Call) -> Response:
+    """202 while the intent is in flight, 200 once it is settled. A key may come in the header, as with `control`."""
+    request = converted(json_object(call.body), SpriteIntentRequest)
+    key, trace_id = request.idempotency_key or call.key, request.trace_id or call.trace_id
+    request = replace(request, by=request.by or UNNAMED, idempotency_key=key, trace_id=trace_id)
+    return await api.submitted(sprite.services, loop_of(request.loop_id), request, actor_of(call))
+
+
+async def show(sprite: Sprite, call: Call) -> Response:
+    try:
+        query = msgspec.convert(dict(call.query), IntentQuery, strict=False)
+    except msgspec.ValidationError as error:
+        raise ServiceError(INVALID_REQUEST, str(error).replace("`", "'")) from None
+    return replies.ok(await api.shown(sprite.services, call.id, query))
+
+
+async def acknowledge(sprite: Sprite, call: Call) -> Response:
+    request = converted(json_object(call.body), AckRequest)
+    request = replace(request, by=request.by or UNNAMED)
+    return replies.ok(await api.acknowledged(sprite.services, call.id, request, actor_of(call)))
