@@ -34,9 +34,12 @@ class Stream(msgspec.Struct, frozen=True, rename="camel", gc=False):
         return self.inode == 0
 
 
-def by_line(epoch: int) -> Stream:
-    """The stream of a log whose bytes were never seen, only its lines and their numbers."""
-    return Stream(0, 0, epoch, 0, "", 0, 0)
+def by_line(epoch: int, fingerprint: str = "") -> Stream:
+    """The stream of a log whose bytes were never seen, only its lines and their numbers.
+
+    `fingerprint` is of the last line that was taken; empty where none was, or nobody knows which.
+    """
+    return Stream(0, 0, epoch, 0, fingerprint, 0, 0)
 
 
 class Cursor(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -129,6 +129,11 @@ class Line(msgspec.Struct, frozen=True):
     event: EventLine
     raw: bytes
 
+    def fingerprint(self) -> str:
+        """Equal for equal events, however they are spelt."""
+        canonical = msgspec.json.encode(msgspec.json.decode(self.raw), order="deterministic")
+        return hashlib.sha256(canonical).hexdigest()
+
 
 class Page(msgspec.Struct, frozen=True):
     """Events in order. `is_full`: as many as were asked for, so that there may be more."""
@@ -153,9 +158,9 @@ def read_snapshot(body: bytes, loop_id: LoopId, at: datetime) -> Snapshot | Trou
             artifacts=_artifacts(document, refs, at),
             gist=_gist(document),
         )
-    except msgspec.ValidationError as error:
-        return foreign(f"the service's answer is no snapshot: {one_line(str(error))}", body)
     except _UNREADABLE as error:
+        if _is_json(body):
+            return foreign(f"the service's answer is no snapshot: {one_line(str(error))}", body)
         return invalid(f"the service's answer is no JSON: {one_line(str(error))}", body)
 
 
@@ -166,10 +171,8 @@ def read_page(body: bytes, loop_id: LoopId, repo_path: str, *, behind: int, aske
     """
     try:
         reply = _decoded(body, _EventsReply)
-    except msgspec.ValidationError as error:
-        return invalid(f"the service's answer holds no events: {one_line(str(error))}", body)
     except _UNREADABLE as error:
-        return invalid(f"the service's answer is no JSON: {one_line(str(error))}", body)
+        return invalid(f"the service's answer holds no events: {one_line(str(error))}", body)
     if not reply.ok:
         return invalid("the service's answer says that it is none", body)
     lines: list[Line] = []
@@ -209,6 +212,14 @@ def _decoded(body: bytes, record: type[S]) -> S:
     if not body.isascii():
         body.decode()  # what is carried along undecoded has to be text as well
     return msgspec.json.decode(body, type=record)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def _artifacts(document: _Snapshot, refs: _FileRefs, at: datetime) -> Artifacts:

@@ -123,11 +123,13 @@ def hangs_up() -> Act:
 
 
 def stays_silent(before: bytes = b"") -> Act:
+    """Takes the request, and never answers to its end."""
+
     async def act(stream: Stream, _: Asked) -> bool:
         if before:
             await stream.send(before)
-        await anyio.sleep_forever()
-        return False
+        while True:
+            await stream.receive()  # until whoever asks goes away
 
     return act
 

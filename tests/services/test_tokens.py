@@ -36,7 +36,7 @@ async def test_a_token_is_sent_in_both_headers_that_a_service_may_look_at() -> N
     async with listening(peer), services(variables={NAME: f" {OLD}\n"}) as made:
         answer = await made.observe(a_first_look(peer, token_env=NAME), known=None, wait_s=0)
 
-    assert seen(answer.observation)
+    assert seen(answer.observation).events
 
 
 async def test_a_rotated_token_is_picked_up_when_the_old_one_is_refused(tmp_path: Path) -> None:
