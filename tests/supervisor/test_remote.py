@@ -234,7 +234,7 @@ async def test_the_stage_of_a_decision_is_read_from_the_log_as_of_any_loop() -> 
         assert (done.status, done.stage) == (IntentStatus.CONFIRMED, Stage.RECORDED)
 
         post.services.sprite("a").log("loop_start", "approval_consumed", "loop_complete")
-        await post.clock.advance(60.0)
+        await post.clock.advance(1_000.0)
 
         assert post.now(done).stage is Stage.COMPLETED
 
