@@ -10,7 +10,7 @@ import pytest
 from opsctl.arguments import build_parser
 from opsctl.words import checked
 from opsd.__main__ import build_parser as opsd_parser
-from opsd.__main__ import launch_parser, run_parser, sim_parser
+from opsd.__main__ import launch_parser, run_parser, sim_parser, sprite_service_parser
 from opsd.model.reasons import REASONS
 from opsd.model.refusals import REFUSALS
 from tests.docs.prose import ALL_PAGES, code_spans, name_of, quoted_commands, text_of
@@ -18,6 +18,7 @@ from tests.docs.prose import ALL_PAGES, code_spans, name_of, quoted_commands, te
 PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {
     "opsctl": build_parser,
     "opsd run": run_parser,
+    "opsd sprite-service": sprite_service_parser,
     "opsd launch": launch_parser,
     "opsd sim": sim_parser,
     "opsd": opsd_parser,
