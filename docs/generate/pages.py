@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import api, artifacts, commands, reasons, schemas
+from docs.generate import api, artifacts, commands, reasons, refusals, schemas
 from opsd import logs, settings
 from opsd.store.schemas import schemas as schema_documents
 
@@ -16,6 +16,7 @@ _PAGES: Mapping[str, Callable[[], str]] = {
     "log-events.md": logs.reference_page,
     "openapi.json": api.openapi_document,
     "reasons.md": reasons.render,
+    "refusals.md": refusals.render,
     "schemas.md": schemas.render,
     "settings.md": settings.reference_page,
 }
