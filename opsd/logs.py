@@ -61,6 +61,22 @@ EVENTS: Mapping[str, str] = {
     "sprite.old_keys": "Idempotency keys of the service that was here before are honoured.",
     "sprite.old_keys_unreadable": "Their file makes no sense; it counts as empty, as it did to that service.",
     "library.logged": "A line from a library's own log.",
+    "intent.recorded": "An intent was taken in and is on the disk: loop, id, kind, who asked.",
+    "intent.refused": "An intent was turned down: with which code; nothing was done.",
+    "intent.executing": "An intent is carried out now: with which command.",
+    "intent.settled": "An intent came to its end, or to nobody knows: status, and which evidence or refusal.",
+    "intent.staged": "A recorded decision was taken up by a run, or its run completed.",
+    "intent.acknowledged": "An operator settled an ambiguous intent by his word: who, why.",
+    "intent.ack_forwarded": "The sprite's own record of that intent was settled as well.",
+    "intent.ack_not_forwarded": "The sprite's own record of that intent stays open: why.",
+    "intent.broken": "A fault of ours over one intent; the others go on.",
+    "intent.unwritable": "Rows of intents cannot be written, and intents are refused; one line until it works again.",
+    "intent.writable": "Rows of intents can be written again.",
+    "mode.set": "Somebody set a mode: for which loop or the fleet, until when, why.",
+    "mode.expired": "A mode came to the end that was set for it.",
+    "mode.unreadable": "The modes cannot be read; until one is set, no intent is carried out.",
+    "transport.set": "Somebody switched a loop to another transport: which, who, why.",
+    "transport.unreadable": "How loops were switched cannot be read; they are reached as the registry says.",
 }
 
 

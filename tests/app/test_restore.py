@@ -241,7 +241,7 @@ def test_what_the_disk_still_refuses_is_handed_to_who_writes_next() -> None:
 
     assert [append.journal for append in loop.untold] == list(TOLD)
     assert {fault.code for fault in faults} == {"store_unwritable"}
-    assert loop.last_control == LastControl()
+    assert loop.last_control == LastControl(IntentStatus.AMBIGUOUS, ours=True)
 
 
 def test_a_loop_that_was_never_asked_anything_costs_a_restart_one_stat() -> None:

@@ -74,7 +74,7 @@ STORIES: Mapping[str, tuple[str, ...]] = {
     ),
     "steady": BEGINS,
     KILLED_BY_HAND: (*BEGINS, CRASHED),
-    PAUSED_BY_HAND: (*BEGINS, "paused/running healthy", RUNNING),
+    PAUSED_BY_HAND: (*BEGINS, "paused/running healthy run_paused", RUNNING),
 }
 
 
@@ -118,7 +118,7 @@ class Operators:
             "rejected": [(WAITS, self._reject)],
             "killed": [(CRASHED, self._cancel), (CANCELLED, self._run)],
             KILLED_BY_HAND: [(RUNNING, self._kill)],
-            PAUSED_BY_HAND: [(RUNNING, self._stop), ("paused/running healthy", self._go_on)],
+            PAUSED_BY_HAND: [(RUNNING, self._stop), ("paused/running healthy run_paused", self._go_on)],
         }
 
     def play_on(self) -> None:
