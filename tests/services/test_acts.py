@@ -127,6 +127,13 @@ async def test_the_intent_of_somebody_else_is_not_ours(intent: Intent) -> None:
     assert (answer.problem.failure_code, answer.intent) == ("projection_failed", None)
 
 
+@pytest.mark.parametrize("name", ["i-1", "key-1"])
+async def test_an_intent_can_be_asked_after_by_its_id_or_by_its_key(name: str) -> None:
+    answer = await asked_after(Peer(answers(a_reply())), name)
+
+    assert answer.intent == an_intent()
+
+
 async def test_an_answer_that_is_no_intent_is_malformed() -> None:
     answer = await submitted(Peer(answers({"ok": True})))
 

@@ -485,3 +485,17 @@ async def test_a_stop_does_not_wait_for_an_act_and_a_start_finds_out_what_it_did
         assert office.world.supervisor.threads_left_behind == 1
 
     assert office.world.store.find_intent_by_id(LoopId("a"), intent.id) is not None
+
+
+async def test_who_knows_only_the_key_finds_the_intent_by_it() -> None:
+    """The newest of that key, also where the rules refused it: whoever never heard an answer knows no other name."""
+    async with open_for(a="asking", b="running") as office:
+        refused = (await office.ask("a", "cancel", idempotency_key="k-1")).intent
+        done = await office.settled("b", "cancel", idempotency_key="k-2")
+        unnamed = (await office.ask("a", "cancel")).intent
+        desk = office.world.desk
+
+        assert (desk.intent("k-1"), desk.intent("k-2")) == (refused, done)
+        assert await office.meanwhile(lambda: desk.wait("k-2", WaitFor.SETTLED, 5.0)) == done
+        assert desk.intent(unnamed.idempotency_key) is None, "a key that we made is nobody's name"
+        assert desk.intent("k-3") is None

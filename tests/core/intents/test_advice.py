@@ -80,6 +80,8 @@ def test_a_failure_leads_to_its_cause() -> None:
     assert next_step(standing(failed, problem=ActProblem.START_UNAVAILABLE)) == (
         REFUSALS["start_unavailable"].next_step
     )
+    assert "whether its service answers" in next_step(standing(failed, problem=ActProblem.SERVICE_UNREACHED))
+    assert next_step(standing(failed, problem=ActProblem.SERVICE_REFUSED)).startswith("Nothing was done")
     done_all_the_same = replace(standing(failed), confirmation=a_confirmation())
     assert "done all the same" in next_step(done_all_the_same)
 
