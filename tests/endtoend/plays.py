@@ -29,6 +29,7 @@ BEGINS = (*BEFORE, *STARTS)
 WAITS = "awaiting_approval/awaiting_approval healthy approval_pending"
 COMPLETE = "complete/complete healthy"
 CRASHED = "crashed/failed critical runtime_process_missing"
+PAUSED = "paused/running healthy run_paused"
 CANCELLED = "cancelled/stopped healthy run_cancelled"
 AT_ITS_LIMIT = "stopped/stopped degraded max_iterations_reached"
 CUT = "divergence_detected ordering_drift_detected stream_truncated"

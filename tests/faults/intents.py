@@ -13,7 +13,8 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 
@@ -66,7 +67,7 @@ class Fate(msgspec.Struct):
 
 
 class Forked:
-    """`opsd run` on the place, as a fork of this process."""
+    """`opsd run` on the place, as a fork of this process, which is dead at the end of the block."""
 
     def __init__(self, place: Place, nth: int | None = None, *, torn: bool = False) -> None:
         self.place = place
@@ -78,7 +79,16 @@ class Forked:
             os.close(listening)
             self._become(told, nth, torn)
         os.close(told)
+        self._ended: int | None = None
+
+    def __enter__(self) -> Self:
         wait_until(self._answers, "it answers")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
 
     def _become(self, told: int, nth: int | None, torn: bool) -> None:
         log = os.open(f"{self.place.repo}/opsd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -104,12 +114,15 @@ class Forked:
         return call
 
     def end(self) -> bool:
-        """Whether it had been killed before; it is dead in any case."""
+        """Whether it had ended before; now it has in any case."""
+        if self._ended is not None:
+            return True
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            _, self._ended = os.waitpid(self.pid, 0)
             return False
+        self._ended = status
         assert os.WIFSIGNALED(status), f"it ended by itself: status {status}"
         return True
 
@@ -139,7 +152,9 @@ class Forked:
         return [finding["code"] for finding in row["findings"]]
 
     def is_dead(self) -> bool:
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return (
+            self._ended is not None or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
 
     def _answers(self) -> bool:
         assert not self.is_dead(), (self.place.repo / "opsd.log").read_text()[-2_000:]
@@ -159,39 +174,38 @@ def main(kind: str, how: str, folder: Path) -> None:
 
 
 def life(place: Place, kind: str, n: int, *, torn: bool) -> Fate:
-    first = Forked(place, n, torn=torn)
-    first.arm()
-    answer = first.submit(kind)
-    wait_until(lambda: first.is_dead() or not first.is_busy(), "it is killed, or the intent settles")
-    if not first.is_dead():
-        signal.sigtimedwait([], ITS_REST_S)
-    killed, at = first.end(), first.last_call()
+    with Forked(place, n, torn=torn) as first:
+        first.arm()
+        answer = first.submit(kind)
+        wait_until(lambda: first.is_dead() or not first.is_busy(), "it is killed, or the intent settles")
+        if not first.is_dead():
+            signal.sigtimedwait([], ITS_REST_S)
+        killed, at = first.end(), first.last_call()
 
-    second = Forked(place)
-    wait_until(lambda: not second.is_busy(), "the next daemon has made up its mind")
-    known = [_seen(place, intent) for intent in second.intents()]
-    if any(one.status == "ambiguous" for one in known):
-        wait_until(lambda: "control_ambiguous" in second.findings(), "the picture says that it is ambiguous")
-    shown = "control_ambiguous" in second.findings()
-    executed, effect = place.executions(COMMAND[kind]), _has_effect(place, kind)
-    again = second.submit(kind)
-    assert again is not None
-    wait_until(lambda: not second.is_busy(), "what was asked for again settles")
-    newest = next(one for one in second.intents() if one["id"] == again["intent"]["id"])
-    second.end()
-    return Fate(
-        n=n,
-        killed=killed,
-        at=at,
-        accepted=answer["intent"]["id"] if answer is not None else None,
-        known=known,
-        executed=executed,
-        effect=effect,
-        shown=shown,
-        again=_seen(place, newest),
-        replayed=bool(again.get("replayed")),
-        executed_in_all=place.executions(COMMAND[kind]),
-    )
+    with Forked(place) as second:
+        wait_until(lambda: not second.is_busy(), "the next daemon has made up its mind")
+        known = [_seen(place, intent) for intent in second.intents()]
+        if any(one.status == "ambiguous" for one in known):
+            wait_until(lambda: "control_ambiguous" in second.findings(), "the picture says that it is ambiguous")
+        shown = "control_ambiguous" in second.findings()
+        executed, effect = place.executions(COMMAND[kind]), _has_effect(place, kind)
+        again = second.submit(kind)
+        assert again is not None
+        wait_until(lambda: not second.is_busy(), "what was asked for again settles")
+        newest = next(one for one in second.intents() if one["id"] == again["intent"]["id"])
+        return Fate(
+            n=n,
+            killed=killed,
+            at=at,
+            accepted=answer["intent"]["id"] if answer is not None else None,
+            known=known,
+            executed=executed,
+            effect=effect,
+            shown=shown,
+            again=_seen(place, newest),
+            replayed=bool(again.get("replayed")),
+            executed_in_all=place.executions(COMMAND[kind]),
+        )
 
 
 def _has_effect(place: Place, kind: str) -> bool:
