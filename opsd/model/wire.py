@@ -26,7 +26,8 @@ class ObserveRequest(msgspec.Struct, frozen=True, rename="camel"):
     """`POST /ops/observe`: look at a loop for what follows `cursor` (None: a first look).
 
     `known` is the `digest` of the newest answer: while the loop still looks like that, and nothing follows the cursor,
-    the answer is held back for up to `wait_s` seconds and then brings no observation.
+    the answer is held back for up to `wait_s` seconds and then brings no observation. `ask_id` comes back with the
+    answer, which on a connection that is kept could otherwise be taken for that of another request.
     """
 
     loop_id: str
@@ -34,6 +35,7 @@ class ObserveRequest(msgspec.Struct, frozen=True, rename="camel"):
     from_start: bool = False
     known: str | None = None
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=WAIT_MAX_S)] = 0.0
+    ask_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class ObserveSource(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -52,3 +54,4 @@ class ObserveReply(msgspec.Struct, frozen=True, rename="camel"):
     source: ObserveSource
     digest: str
     observation: Observation | None = None
+    ask_id: str = ""

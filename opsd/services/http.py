@@ -4,13 +4,14 @@ It knows which endpoints there are, and which of them each service has. What ans
 `envelopes` and `acts`; how requests are made and repeated is `calls`.
 """
 
+import secrets
 from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import asdict, replace
 
 from opsd.model.ids import LoopId
-from opsd.model.observation import Observation, UnreachableCause
+from opsd.model.observation import Malformed, Observation, UnreachableCause
 from opsd.model.run import LoopRef, ServiceRef
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
 from opsd.model.wire import OBSERVE, WAIT_MAX_S, ObserveRequest
@@ -19,7 +20,7 @@ from opsd.protocol import AckRequest, IntentRequest, SpriteIntentRequest
 from opsd.services.acts import control_answer, intent_answer
 from opsd.services.calls import Calls
 from opsd.services.message import Called, Limits, Reply, Request, Trouble
-from opsd.services.observed import read_observed
+from opsd.services.observed import is_of_another, read_observed
 from opsd.services.older import Older
 from opsd.services.tokens import Tokens
 from opsd.services.trouble import error_words
@@ -73,11 +74,18 @@ class HttpServices:
         place = self._place(ask.ref, service)
         calls: tuple[Called, ...] = ()
         if not place.is_older:
-            called = await self._calls.call(service, _observing(ask, known, wait_s))
+            asked = ObserveRequest(
+                ask.ref.loop_id, ask.cursor, ask.from_start, known, min(wait_s, WAIT_MAX_S), secrets.token_hex(8)
+            )
+            called = await self._calls.call(service, _observing(asked))
+            if called.reply is not None and is_of_another(called.reply.body, asked.ask_id):
+                # Its connection has an answer too many: nothing more is read from it.
+                self._ways.retire(service.base_url)
+                called = await self._calls.call(service, _observing(replace(asked, wait_s=0.0)))
             calls = (called,)
             _learn(place, called, from_observe=True)
             if not place.is_older:
-                return await self._observed(place, ask, called)
+                return await self._observed(place, ask, service, called)
         looked = await self._older.look(ask, service, known=known)
         for called in looked.calls:
             _learn(place, called)
@@ -94,18 +102,18 @@ class HttpServices:
             is_repeatable=request.idempotency_key is not None or request.dry_run,
         )
         called = await self._call(ref, _waiting(at_once, wait_s, body=msgspec.json.encode(asked)))
-        return intent_answer(called, ref.loop_id, self._clock.now(), key=request.idempotency_key)
+        return self._told(ref, called, key=request.idempotency_key)
 
     async def intent(self, ref: LoopRef, intent_id: str, *, wait_s: float) -> IntentAnswer:
         wait_s = min(wait_s, WAIT_MAX_S)
         target = f"/ops/intents/{quote(intent_id, safe='')}"
         called = await self._call(ref, _waiting(Request("GET", target), wait_s, target=f"{target}?wait={wait_s:g}"))
-        return intent_answer(called, ref.loop_id, self._clock.now(), intent_id=intent_id)
+        return self._told(ref, called, intent_id=intent_id)
 
     async def acknowledge(self, ref: LoopRef, intent_id: str, request: AckRequest) -> IntentAnswer:
         target = f"/ops/intents/{quote(intent_id, safe='')}/ack"
         posted = Request("POST", target, msgspec.json.encode(request), is_repeatable=True)
-        return intent_answer(await self._call(ref, posted), ref.loop_id, self._clock.now(), intent_id=intent_id)
+        return self._told(ref, await self._call(ref, posted), intent_id=intent_id)
 
     async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
         body = msgspec.json.encode(request)
@@ -143,11 +151,20 @@ class HttpServices:
     async def _call(self, ref: LoopRef, request: Request) -> Called:
         if ref.service is None:
             return Called(trouble=_NO_SERVICE)
+        place = self._place(ref, ref.service)
         called = await self._calls.call(ref.service, request)
-        _learn(self._place(ref, ref.service), called)
+        _learn(place, called)
         return called
 
-    async def _observed(self, place: _Known, ask: Ask, called: Called) -> ServiceAnswer:
+    def _told(
+        self, ref: LoopRef, called: Called, *, key: str | None = None, intent_id: str | None = None
+    ) -> IntentAnswer:
+        answer = intent_answer(called, ref.loop_id, self._clock.now(), key=key, intent_id=intent_id)
+        if isinstance(answer.problem, Malformed) and ref.service is not None:
+            self._ways.retire(ref.service.base_url)
+        return answer
+
+    async def _observed(self, place: _Known, ask: Ask, service: ServiceRef, called: Called) -> ServiceAnswer:
         if called.reply is None:
             return self._answer(place, called.trouble, None, (called,))
         body, now = called.reply.body, self._clock.now()
@@ -156,6 +173,7 @@ class HttpServices:
         else:
             read = await self._offload.run(lambda: read_observed(body, ask, now))
         if isinstance(read, Trouble):
+            self._ways.retire(service.base_url)  # what else is on that connection is not to be believed either
             return self._answer(place, read, None, (called,))
         if place.features is None:
             place.features = frozenset({OBSERVE})  # its word for that was lost on the way, and it has answered
@@ -181,11 +199,9 @@ class HttpServices:
         )
 
 
-def _observing(ask: Ask, known: str | None, wait_s: float) -> Request:
-    wait_s = min(wait_s, WAIT_MAX_S)
-    asked = ObserveRequest(ask.ref.loop_id, ask.cursor, ask.from_start, known, wait_s)
+def _observing(asked: ObserveRequest) -> Request:
     at_once = Request("POST", OBSERVE_TARGET, msgspec.json.encode(replace(asked, wait_s=0.0)))
-    return _waiting(at_once, wait_s, body=msgspec.json.encode(asked))
+    return _waiting(at_once, asked.wait_s, body=msgspec.json.encode(asked))
 
 
 def _waiting(at_once: Request, wait_s: float, *, target: str | None = None, body: bytes | None = None) -> Request:

@@ -20,6 +20,13 @@ from opsd.services.message import Trouble, foreign, invalid, one_line
 PROBLEM_LENGTH_MAX = 1_000
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _AskId(msgspec.Struct, frozen=True, rename="camel"):
+    ask_id: str = ""
+
+
+_ask_id = msgspec.json.Decoder(_AskId)
 _reply = msgspec.json.Decoder(ObserveReply)
 _failure_code = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
@@ -55,6 +62,14 @@ def read_observed(body: bytes, ask: Ask, at: datetime) -> tuple[Observation | No
             if not _failure_code.match(code):
                 return invalid(f"the service names no failure code but {one_line(code)!r}", body)
             return Malformed(at, code, _sentence(problem), _sentence(evidence)), reply.digest
+
+
+def is_of_another(body: bytes, ask_id: str) -> bool:
+    """Whether this answers another request than the one of that id: one answer too many came on its connection."""
+    try:
+        return _ask_id.decode(body).ask_id not in ("", ask_id)
+    except _UNREADABLE:
+        return False
 
 
 def _fault(seen: Seen, ask: Ask) -> str | None:

@@ -10,7 +10,7 @@ from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.observation import Malformed, UnreachableCause
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer
-from opsd.protocol import IntentReply, IntentRequest, SpriteIntentRequest
+from opsd.protocol import AckRequest, IntentReply, IntentRequest, SpriteIntentRequest
 from opsd.services.acts import CONTROL_BYTES_MAX
 from tests.services.asking import LOOP, a_loop, services, unreachable
 from tests.services.peer import NEWER, Act, Peer, answers, closes_afterwards, hangs_up, listening, sends, stays_silent
@@ -154,6 +154,27 @@ async def test_another_intent_than_the_one_asked_about_is_not_believed() -> None
     answer = await asked_after(Peer(answers(a_reply(an_intent(intent_id="i-2")))))
 
     assert isinstance(answer.problem, Malformed)
+
+
+async def test_after_an_answer_that_is_not_believed_its_connection_is_not_either() -> None:
+    peer = Peer(answers(a_reply(an_intent(intent_id="i-2")), headers=NEWER), answers(a_reply(), headers=NEWER))
+    async with listening(peer), services() as made:
+        await made.intent(a_loop(peer), "i-1", wait_s=0.1)
+        answer = await made.intent(a_loop(peer), "i-1", wait_s=0.1)
+
+    assert answer.intent == an_intent()
+    assert peer.connections == 2
+
+
+@pytest.mark.parametrize("word", ["i-1", "key-1"])
+async def test_an_intent_is_settled_there_by_its_id_or_its_key(word: str) -> None:
+    peer = Peer(answers(a_reply(), headers=NEWER))
+    async with listening(peer), services() as made:
+        answer = await made.acknowledge(a_loop(peer), word, AckRequest(reason="seen by eye", by="riya"))
+
+    assert answer.intent == an_intent()
+    [asked] = peer.asked
+    assert (asked.method, asked.target, asked.json()["reason"]) == ("POST", f"/ops/intents/{word}/ack", "seen by eye")
 
 
 @pytest.mark.parametrize(

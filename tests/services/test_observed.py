@@ -30,7 +30,7 @@ from opsd.services import Limits
 from opsd.services.message import Trouble
 from opsd.services.observed import read_observed
 from tests.services.asking import AT, a_cursor, a_loop, a_reply, a_seen, malformed, seen, services
-from tests.services.peer import NEWER, Peer, answers, listening
+from tests.services.peer import NEWER, Asked, Peer, Stream, answers, listening
 
 NOW = AT.replace(hour=3)
 ASK = Ask(a_loop("http://sprite"), None)
@@ -213,3 +213,32 @@ async def test_a_large_answer_is_read_all_the_same() -> None:
 
     assert len(body) > 256 * 1024
     assert seen(answer.observation).line_offset == 300
+
+
+def whole(reply: ObserveReply) -> bytes:
+    body = msgspec.json.encode(reply)
+    return b"HTTP/1.1 200 OK\r\nX-Ops-Features: observe.v1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("is_told_by_id", [True, False])
+async def test_an_answer_too_many_is_not_taken_for_the_next_one(is_told_by_id: bool) -> None:
+    """Somebody on the way delivers a request twice: the second answer waits on the connection for whoever asks next."""
+
+    async def act(stream: Stream, asked: Asked) -> bool:
+        ask_id = str(asked.json()["askId"]) if is_told_by_id else ""
+        if asked.connection == 1:
+            await stream.send(whole(replace(a_reply(a_seen("loop_start")), ask_id=ask_id)) * 2)
+        else:
+            await stream.send(whole(replace(a_reply(a_seen("role_start", first=2)), ask_id=ask_id)))
+        return True
+
+    peer = Peer(act)
+    async with listening(peer), services() as made:
+        first = await made.observe(Ask(a_loop(peer), None), known=None, wait_s=0.1)
+        second = await made.observe(Ask(a_loop(peer), a_cursor(1)), known="d1", wait_s=0.1)
+        third = await made.observe(Ask(a_loop(peer), a_cursor(1)), known="d1", wait_s=0.1)
+
+    assert [event.name for event in seen(first.observation).events] == ["loop_start"]
+    # An answer without an id can be told by what it says alone, which costs this look.
+    assert isinstance(second.observation, Seen if is_told_by_id else Malformed)
+    assert [event.name for event in seen(third.observation).events] == ["role_start"]

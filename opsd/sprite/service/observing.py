@@ -112,6 +112,7 @@ class Observer:
             source=ObserveSource(self._repo_path, request.loop_id, self._service_id),
             digest=digest,
             observation=_sendable(observation) if is_news else None,
+            ask_id=request.ask_id,
         )
         return _Look(msgspec.json.encode(reply), is_news)
 
