@@ -17,6 +17,7 @@ _OURS_EXACTLY = frozenset(
         "MAINPID",
         "MANAGERPID",
         "SYSTEMD_EXEC_PID",
+        "OPS_MANAGER_SERVICE_TOKEN",
     }
 )
 

@@ -8,13 +8,14 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 import msgspec
 import uvicorn
-from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -24,6 +25,14 @@ from opsd.api.gate import PEER_EXTENSION
 from opsd.api.peer import peer_of
 
 GRACE_S = 3
+
+
+class Served(Protocol):
+    """An ASGI application. `state.stopping` is an event that is set when the server begins to stop."""
+
+    state: State
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -161,7 +170,7 @@ class _Embedded(uvicorn.Server):
 
 async def serve(
     sock: socket.socket,
-    app: Starlette,
+    app: Served,
     *,
     limits: Limits = STANDARD_LIMITS,
     protocol: type[BoundedProtocol] = PeerProtocol,
@@ -194,7 +203,7 @@ async def serve(
         tasks.cancel_scope.cancel()
 
 
-async def _ask_to_stop_when_cancelled(server: _Embedded, app: Starlette) -> None:
+async def _ask_to_stop_when_cancelled(server: _Embedded, app: Served) -> None:
     try:
         await anyio.sleep_forever()
     finally:

@@ -27,7 +27,7 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.roster import Member, Roster
 from opsd.transports.artifacts import runtime_folder
-from opsd.transports.registry import discover, load_registry, loop_refs
+from opsd.transports.registry import configured, discover, load_registry, loop_refs
 
 LOOK_EVERY_S = 1.0
 LOOPS_PER_RESTORE = 500
@@ -50,16 +50,18 @@ class RegistrySource:
     """Looks whether registry and home changed since the last look. Synchronous, for one thread at a time.
 
     `remote`: there is a way to loops behind services. `discovers`: the fleet is what lies in the home, whatever a
-    registry says.
+    registry says, and what the runtime's configuration there names.
     """
 
     def __init__(self, files: Files, layout: Layout, *, remote: bool = False, discovers: bool = False) -> None:
         self._files = files
         self._remote = remote
         self._discovers = discovers
-        self._path = layout.registry
+        # What decides of the members: the registry, or where they are found without one.
+        self._path = f"{runtime_folder(layout.home)}/config.json" if discovers else layout.registry
         self._home = layout.home
         self._loops = f"{runtime_folder(layout.home)}/loops"
+        self._configured: tuple[LoopRef, ...] = ()
         self._seen: tuple[FileStat | None, FileStat | None] | None = None
         self._settled = False
         self._gone_since_s: float | None = None
@@ -67,15 +69,16 @@ class RegistrySource:
 
     def look(self, now_s: float, now_ns: int) -> _Found | None:
         """What is there now; None where it is what it was, or is being replaced."""
-        seen = (None if self._discovers else self._stat(self._path), self._stat(self._loops))
+        seen = (self._stat(self._path), self._stat(self._loops))
         if seen == self._seen and self._settled:
             return None
         if seen[0] is None and self._had_registry and not self._is_gone_for_good(now_s):
             return None
         self._gone_since_s = None
-        decisive = seen[0] or seen[1]
+        there = [stat for stat in seen if stat is not None][: 2 if self._discovers else 1]
+        newest_ns = max((stat.mtime_ns for stat in there), default=None)
         self._seen = seen
-        self._settled = decisive is None or now_ns - decisive.mtime_ns > _SETTLES_S * 1e9
+        self._settled = newest_ns is None or now_ns - newest_ns > _SETTLES_S * 1e9
         self._had_registry = seen[0] is not None
         return self._read()
 
@@ -91,9 +94,14 @@ class RegistrySource:
                 return _Found(self._path, errors=reading.errors)
             return _Found(self._path, loop_refs(reading.registry, self._home, remote=self._remote))
         try:
-            return _Found(DISCOVERY, discover(self._files, self._home))
+            found = {ref.loop_id: ref for ref in discover(self._files, self._home)}
         except OSError as error:
             return _Found(DISCOVERY, errors=(f"{self._loops} cannot be listed: {error.strerror or error}",))
+        if self._discovers:
+            named = configured(self._files, self._home)
+            self._configured = self._configured if named is None else named
+            found = {ref.loop_id: ref for ref in self._configured} | found
+        return _Found(DISCOVERY, tuple(found[loop_id] for loop_id in sorted(found)))
 
     def _stat(self, path: str) -> FileStat | None:
         try:

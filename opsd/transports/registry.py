@@ -9,12 +9,13 @@ from opsd.model.ids import LoopId
 from opsd.model.registry import RegistryReading
 from opsd.model.run import LoopRef
 from opsd.ports import Files
-from opsd.transports.artifacts import loop_folder, runtime_folder
+from opsd.transports.artifacts import loop_folder, read_config, runtime_folder
 from opsd.transports.confine import is_within
 
 REGISTRY_BYTES_MAX = 16 * 1024 * 1024
+_CONFIG_BYTES_MAX = 1024 * 1024
 
-__all__ = ["discover", "load_registry", "loop_refs"]
+__all__ = ["configured", "discover", "load_registry", "loop_refs"]
 
 
 def load_registry(files: Files, path: str) -> RegistryReading | None:
@@ -43,6 +44,21 @@ def discover(files: Files, home: str) -> tuple[LoopRef, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(_found(files, home, name) for name, kind in sorted(entries) if kind == "dir")
+
+
+def configured(files: Files, home: str) -> tuple[LoopRef, ...] | None:
+    """The loops that the home's `config.json` names, by name: also those that have never run and left no folder.
+
+    None where the file makes no sense, perhaps because it is just being written.
+    """
+    try:
+        _, data = files.read(f"{runtime_folder(home)}/config.json", 0, _CONFIG_BYTES_MAX)
+        names = sorted(name for name in read_config(data) if name)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError):  # msgspec's errors and the file's own are all ValueErrors
+        return None
+    return tuple(_found(files, home, name) for name in names)
 
 
 def _found(files: Files, home: str, name: str) -> LoopRef:

@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio
 import msgspec
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -65,6 +65,7 @@ class ServiceApp:
     """Answers whoever has the token."""
 
     def __init__(self, sprite: Sprite, token: Token) -> None:
+        self.state = State({"stopping": sprite.services.stopping})
         self._sprite = sprite
         self._token = token
         self._allowance = Allowance(sprite.limits)

@@ -26,7 +26,7 @@ from opsd.model.control import IntentRow
 from opsd.model.ids import LoopId
 from opsd.model.intent import DECISIONS, NEVER_EXECUTED, Actor, Fence, Intent, IntentKind, IntentStatus
 from opsd.model.wire import INTENTS, WAIT_MAX_S
-from opsd.protocol import IntentRequest, Name, Submitted, WaitFor, Words
+from opsd.protocol import IntentRequest, Submitted, WaitFor
 from opsd.sprite.service.calls import Call, Sprite, converted, json_object, loop_of
 from opsd.sprite.service.errors import INVALID_REQUEST, REFUSED, ErrorWords, ServiceError
 from opsd.sprite.service.oldkeys import OldAnswer
@@ -49,10 +49,10 @@ _STATUS: Final[Mapping[int, int]] = {0: 200, 1: 500, 2: 409}
 class ControlBody(msgspec.Struct, frozen=True, rename="camel"):
     """`expect` and `wait` are ours: what the operator saw, and how many seconds the answer may take."""
 
-    by: Name | None = None
-    note: Words | None = None
-    idempotency_key: Annotated[str, msgspec.Meta(max_length=200)] | None = None
-    trace_id: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    by: str | None = None
+    note: str | None = None
+    idempotency_key: str | None = None
+    trace_id: str | None = None
     no_confirm: bool = False
     expect: Fence = Fence()
     wait: Annotated[float, msgspec.Meta(ge=0, le=WAIT_MAX_S)] = WAIT_MAX_S

@@ -8,8 +8,6 @@ import socket
 
 import anyio
 import anyio.abc
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from opsd.api.endpoint import Services
 from opsd.api.errors import ApiError, ErrorCode
@@ -73,8 +71,7 @@ class ServiceFace:
             reads=reads,
             limits=self._limits,
         )
-        app = Starlette(routes=[Mount("/", app=ServiceApp(sprite, self._token))])
-        app.state.stopping = stopping
+        app = ServiceApp(sprite, self._token)
         parts.supervisor.passed = observer.passed
         address = self._socket.getsockname()
         async with anyio.create_task_group() as tasks:
@@ -89,7 +86,7 @@ class ServiceFace:
             self._socket.close()
 
 
-async def _serving(sock: socket.socket, app: Starlette, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+async def _serving(sock: socket.socket, app: ServiceApp, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     await serve(sock, app, limits=ServerLimits(), protocol=_Protocol, task_status=task_status)
 
 
