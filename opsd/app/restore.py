@@ -29,13 +29,15 @@ from opsd.store.store import Store
 class Restored(msgspec.Struct, frozen=True):
     """A loop as its files have it. `intents` and `last_control` are those of `opsd.store.load.StoredLoop`.
 
-    `untold` are rows about its intents that a crash kept from the disk, and that the disk refuses still.
+    `untold` are rows about its intents that a crash kept from the disk, and that the disk refuses still. `unread` is
+    why nobody knows its intents, or what was told of them: until they are read, nothing may be asked of it.
     """
 
     run: Run
     intents: tuple[Intent, ...] = ()
     last_control: LastControl = LastControl()
     untold: tuple[Append, ...] = ()
+    unread: str | None = None
 
 
 def restore(
@@ -54,7 +56,7 @@ def restore(
         faults.extend(mended.faults)
         last_control = _last_told((*mended.rows, *mended.left)) or stored.last_control
         run = restored(ref, replace(stored, last_control=last_control), now, boot_id)
-        loops.append(Restored(run, stored.intents, last_control, mended.left))
+        loops.append(Restored(run, stored.intents, last_control, mended.left, stored.unread or mended.unread))
     return loops, faults
 
 

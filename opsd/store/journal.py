@@ -51,11 +51,12 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """A line that makes no sense, or from `offset` downwards a file that cannot be read."""
+    """A line that makes no sense, or from `offset` downwards a file that cannot be read (`is_file`)."""
 
     path: str
     offset: int
     problem: str
+    is_file: bool = False
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -99,6 +100,11 @@ def read_tail(files: Files, paths: Iterable[str], *, rows_max: int, since: datet
     return Tail(tuple(reversed(rows)), tuple(reversed(unreadable)))
 
 
+def why_unread(unreadable: Iterable[Unreadable], path: str) -> str | None:
+    """Why the file at `path` itself could not be read, if it was not."""
+    return next((f"{path}: {each.problem}" for each in unreadable if each.is_file and each.path == path), None)
+
+
 def newest_first(files: Files, paths: Iterable[str]) -> Iterator[Line | Unreadable]:
     """Every whole line of the files at `paths`, from the last line of the first file back to the oldest.
 
@@ -111,7 +117,7 @@ def newest_first(files: Files, paths: Iterable[str]) -> Iterator[Line | Unreadab
         except FileNotFoundError:
             continue
         except OSError as error:
-            yield Unreadable(path, 0, in_words(error))
+            yield Unreadable(path, 0, in_words(error), is_file=True)
 
 
 def _backwards(files: Files, path: str, unread_below: dict[tuple[int, int], int]) -> Iterator[Line]:

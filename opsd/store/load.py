@@ -26,7 +26,7 @@ from opsd.store.aside import free_name
 from opsd.store.codec import decode
 from opsd.store.faults import Corrupt, StoreCode, StoreFault, in_words
 from opsd.store.intents import read_intents
-from opsd.store.journal import Retention, Unreadable, generations, newest_first, read_tail
+from opsd.store.journal import Retention, Unreadable, generations, newest_first, read_tail, why_unread
 from opsd.store.layout import Layout
 
 T = TypeVar("T")
@@ -46,7 +46,8 @@ class LastControl(msgspec.Struct, frozen=True):
 class StoredLoop(msgspec.Struct, frozen=True):
     """`intents` are the newest rows of every open intent and of the last settled ones, oldest first by ordinal.
 
-    `foreign_escalations` counts rows without an id: the loop was in another manager's care before ours.
+    `foreign_escalations` counts rows without an id: the loop was in another manager's care before ours. `unread` is why
+    its intent log could not be read, so that nobody knows which intents there are.
     """
 
     loop_id: LoopId
@@ -61,6 +62,7 @@ class StoredLoop(msgspec.Struct, frozen=True):
     foreign_escalations: int = 0
     intents: tuple[Intent, ...] = ()
     last_control: LastControl = LastControl()
+    unread: str | None = None
     faults: tuple[StoreFault, ...] = ()
 
 
@@ -102,6 +104,7 @@ class Loader:
             foreign_escalations=escalations.foreign_rows,
             intents=log.intents,
             last_control=_last_control(told.rows, log.intents),
+            unread=why_unread(log.unreadable, self._layout.journal(loop_id, Journal.INTENT_LOG)),
             faults=tuple(faults),
         )
 

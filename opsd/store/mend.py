@@ -16,18 +16,26 @@ from opsd.ports import Files
 from opsd.store.codec import decode
 from opsd.store.faults import Corrupt, StoreFault
 from opsd.store.intents import lines
-from opsd.store.journal import Line, newest_first
+from opsd.store.journal import Line, newest_first, why_unread
 
 STEPS_MAX = 50
 """So many of the newest steps by which intents settled are looked after; a crash leaves one or two untold."""
 
 
 class Mended(msgspec.Struct, frozen=True):
-    """`rows` were written now, `left` the disk refused; `faults` say so, and what else was found."""
+    """`rows` were written now, `left` the disk refused; `faults` say so, and what else was found.
+
+    `unread` is why a journal could not be read: nobody knows what it lacks, and nothing may be written to it before.
+    """
 
     rows: tuple[Append, ...] = ()
     left: tuple[Append, ...] = ()
     faults: tuple[StoreFault, ...] = ()
+    unread: str | None = None
+
+
+class Unread(Exception):  # noqa: N818  it says what the journal is
+    """The youngest file of a journal cannot be read; the message says which and why."""
 
 
 _Key = tuple[str, str]
@@ -73,6 +81,9 @@ def untold(files: Files, journal: Sequence[str], wanted: Sequence[Append]) -> li
 
     `journal` are its files, youngest first. Rows are written in order, so that only what follows the newest one there
     can have been lost; what is missing before it somebody took away.
+
+    Raises:
+        Unread: nobody knows what is there.
     """
     if not wanted:
         return []
@@ -103,6 +114,8 @@ def _keys(files: Files, journal: Sequence[str]) -> Iterator[_Key]:
                 continue  # another manager's, or no row at all
             if row.intent_id is not None:
                 yield row.intent_id, row.status or row.outcome.status
+        elif problem := why_unread([line], journal[0]):
+            raise Unread(problem)
 
 
 def _key(append: Append) -> _Key:

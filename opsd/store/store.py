@@ -20,7 +20,7 @@ from opsd.store.intents import find_by_id, find_by_key, read_intents
 from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tail
 from opsd.store.layout import Layout
 from opsd.store.load import Loader, StoredLoop
-from opsd.store.mend import Mended, steps, untold, wanted_rows
+from opsd.store.mend import Mended, Unread, steps, untold, wanted_rows
 from opsd.store.rowfile import RowFile
 
 
@@ -83,11 +83,14 @@ class Store:
         """
         log = self._generations(loop_id, Journal.INTENT_LOG)
         settled = steps(self._files, log)
-        rows = [
-            append
-            for journal in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
-            for append in untold(self._files, self._generations(loop_id, journal), wanted_rows(settled, journal))
-        ]
+        try:
+            rows = [
+                append
+                for journal in (Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
+                for append in untold(self._files, self._generations(loop_id, journal), wanted_rows(settled, journal))
+            ]
+        except Unread as error:
+            return Mended(unread=str(error))
         if not rows:
             return Mended()
         try:

@@ -8,11 +8,13 @@ intent never stands before an earlier one.
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 import anyio
 from msgspec.structs import replace
 
 from opsd.app.desk import CannotRecord
+from opsd.app.restore import Restored, restore
 from opsd.core.intents import book as rules
 from opsd.core.intents import life
 from opsd.core.intents.book import Book
@@ -76,6 +78,7 @@ class Books:
         self._mode_of = mode_of
         self._books: dict[LoopId, Book] = {}
         self._last: dict[LoopId, LastControl] = {}
+        self._unread: dict[LoopId, str] = {}
         self._held: OrderedDict[str, Intent] = OrderedDict()
         self._queue: list[_Ticket] = []
         self._writing = anyio.Lock()
@@ -108,6 +111,10 @@ class Books:
         """The intent that is being carried out on one of these loops."""
         return next((each for loop_id in loop_ids for each in self.of(loop_id).open if each.is_in_flight), None)
 
+    def unread(self, loop_ids: Sequence[LoopId]) -> str | None:
+        """Why it is not known what was asked of one of these loops before this start, if it is not."""
+        return next((self._unread[loop_id] for loop_id in loop_ids if loop_id in self._unread), None)
+
     def keyed(self, loop_id: LoopId, key: str) -> Intent | None:
         """The intent that a caller asked for under this key, if it is held; the files may know an older one."""
         known = self.of(loop_id).keys.get(key)
@@ -129,19 +136,20 @@ class Books:
 
     # Coming and going of loops
 
-    def restore(
-        self, loop_id: LoopId, intents: Sequence[Intent], last: LastControl, untold: Sequence[Append] = ()
-    ) -> None:
+    def restore(self, loop: Restored) -> None:
         """What the files have of a loop that joins the fleet. What a restart makes of it is written soon.
-
-        `untold` are rows that a crash kept from being written and the disk still refuses: they come first.
 
         An intent that is held is of this very start, and memory knows it better: its loop left and came back.
         """
-        known = [self._held.get(intent.id, intent) for intent in intents]
-        self._last[loop_id] = last
-        if untold:
-            self._unwritten[loop_id] = (*untold, *self._unwritten.get(loop_id, ()))
+        loop_id = loop.run.ref.loop_id
+        if loop.unread is not None:
+            self._unread[loop_id] = loop.unread
+            return
+        self._unread.pop(loop_id, None)
+        known = [self._held.get(intent.id, intent) for intent in loop.intents]
+        self._last[loop_id] = loop.last_control
+        if loop.untold:  # they come first
+            self._unwritten[loop_id] = (*loop.untold, *self._unwritten.get(loop_id, ()))
         if known:
             self._books[loop_id] = rules.book_of(known)
         for intent in known:
@@ -154,10 +162,23 @@ class Books:
                 self._note(after)
         self.show(loop_id)
 
+    async def read_unread(self) -> None:
+        """Try again what could not be read when its loop joined."""
+        for loop_id in list(self._unread):
+            member = self._roster.get(loop_id)
+            if member is None:
+                continue
+            work = partial(restore, self._store, [member.run.ref], self._clock.now())
+            (loop,), faults = await self._commits.apart(work)
+            if loop.unread is None and self._roster.get(loop_id) is not None:
+                self._commits.tell_faults(faults)
+                self.restore(loop)
+
     def forget(self, loop_id: LoopId) -> None:
         """The loop left the fleet; its files stay."""
         self._books.pop(loop_id, None)
         self._last.pop(loop_id, None)
+        self._unread.pop(loop_id, None)
 
     # Writing
 
@@ -217,7 +238,7 @@ class Books:
         for loop_id, failure in failed.items():
             left = tuple(each for each in failure.rest if isinstance(each, Append) and id(each) not in given_up)
             if left:
-                self._unwritten[loop_id] = left
+                self._unwritten[loop_id] = (*left, *self._unwritten.get(loop_id, ()))
         self._tell_trouble(done.failures, now)
 
     def _tell_trouble(self, failures: Sequence[CommitFailure], now: datetime) -> None:

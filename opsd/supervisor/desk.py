@@ -99,7 +99,8 @@ class Desk:
         """
         member = self._managed(loop_id)
         async with self._at_checkout.setdefault(member.run.ref.place, anyio.Lock()):
-            if request.idempotency_key is not None and not request.dry_run:
+            unread = self._books.unread(self._in_checkout(member.run))
+            if request.idempotency_key is not None and not request.dry_run and unread is None:
                 known = await self._replayed(loop_id, request, request.idempotency_key)
                 if known is not None:
                     return Submitted(known, replayed=True)
@@ -111,11 +112,13 @@ class Desk:
             in_flight = self._in_flight(run)
             if in_flight is not None and not request.dry_run and _is_same_press(in_flight, intent):
                 return Submitted(in_flight, replayed=True)
-            refusal = _busy(in_flight) or unseen(problem) or gate.refuse(intent, run, scene, now)
+            refusal = _unread(unread) or _busy(in_flight) or unseen(problem) or gate.refuse(intent, run, scene, now)
             if request.dry_run:
                 if refusal is not None:
                     return Submitted(life.refused(intent, refusal, now))
                 return Submitted(intent, would=self._would(intent, run, scene))
+            if refusal is not None and unread is not None:
+                return Submitted(life.refused(intent, refusal, now))
             if refusal is not None:
                 return Submitted(await self._refused(intent, refusal))
             try:
@@ -226,6 +229,7 @@ class Desk:
                 for intent, request in told:
                     tasks.start_soon(self._forward, intent, request, name=f"forward {intent.id}")
                 await self._books.write_rest()
+                await self._books.read_unread()
                 self._modes.look_up(self._clock.now())
                 beat()
                 await self._bell.wait(self._clock.monotonic() + LOOK_AGAIN_S)
@@ -325,6 +329,8 @@ class Desk:
         held = self._books.keyed(loop_id, key)
         if held is None:
             held = await self._commits.apart(partial(self._store.find_intent, loop_id, key))
+            if held is not None and held.is_in_flight and self._books.intent(held.id) is None:
+                return None  # it was refused, because its row could not be flushed; nor could that be taken back
         if held is None:
             return None
         known = replay([held], key, _fingerprint(loop_id, request))
@@ -367,7 +373,10 @@ class Desk:
 
     def _in_flight(self, run: Run) -> Intent | None:
         """What is being carried out in the checkout, on this loop or on another."""
-        return self._books.in_flight([member.loop_id for member in self._roster.in_checkout(run.ref.place)])
+        return self._books.in_flight(self._in_checkout(run))
+
+    def _in_checkout(self, run: Run) -> list[LoopId]:
+        return [member.loop_id for member in self._roster.in_checkout(run.ref.place)]
 
     async def _refused(self, intent: Intent, refusal: Refusal) -> Intent:
         refused = life.refused(intent, refusal, self._clock.now())
@@ -415,6 +424,16 @@ def _is_asked_after(intent: Intent) -> bool:
 def _is_same_press(in_flight: Intent, intent: Intent) -> bool:
     """The same person asking for the same thing again while it is under way. Source: control-and-service 8."""
     return not intent.key_given and not in_flight.key_given and in_flight.fingerprint == intent.fingerprint
+
+
+def _unread(problem: str | None) -> Refusal | None:
+    """Somebody may have asked for something before this start, and it is not known what.
+
+    Not even the refusal is written down: its row would stand before those that a crash kept from being told.
+    """
+    if problem is None:
+        return None
+    return Refusal("store_unwritable", f"What was asked for before cannot be read: {problem}.")
 
 
 def _busy(in_flight: Intent | None) -> Refusal | None:

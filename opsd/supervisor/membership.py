@@ -233,7 +233,7 @@ class Membership:
             for ref in piece:
                 loop = found.get(ref.loop_id) or Restored(Run(ref))
                 member = self._roster.put(loop.run)
-                self._books.restore(ref.loop_id, loop.intents, loop.last_control, loop.untold)
+                self._books.restore(loop)
                 self._join(member)
 
     def _carry(self, ref: LoopRef) -> None:

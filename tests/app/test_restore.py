@@ -241,7 +241,23 @@ def test_what_the_disk_still_refuses_is_handed_to_who_writes_next() -> None:
 
     assert [append.journal for append in loop.untold] == list(TOLD)
     assert {fault.code for fault in faults} == {"store_unwritable"}
-    assert loop.last_control == LastControl(IntentStatus.AMBIGUOUS, ours=True)
+    assert loop.last_control == LastControl("ambiguous", ours=True)
+
+
+@pytest.mark.parametrize("file", ["intent-log.jsonl", "/intents.jsonl", "control.jsonl", "control-invocations.jsonl"])
+def test_what_cannot_be_read_of_intents_leaves_everything_as_it_is(file: str) -> None:
+    files = FaultyFiles(_home_with(AMBIGUOUS, told=False))
+    files.fail("read", errno.EIO, path=file)
+
+    loop, _ = _restored(files)
+
+    assert loop.unread is not None
+    assert file in loop.unread
+    assert not {what for what, _ in files.calls} & {"append", "replace", "truncate", "rename"}
+    files.heal()
+    loop, _ = _restored(files)
+    assert loop.unread is None
+    assert loop.last_control == LastControl("ambiguous", ours=True)
 
 
 def test_a_loop_that_was_never_asked_anything_costs_a_restart_one_stat() -> None:

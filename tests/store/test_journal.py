@@ -86,7 +86,7 @@ def test_a_generation_that_cannot_be_read_is_reported_and_the_others_are_read() 
     tail = read_tail(files, PATHS, rows_max=100)
 
     assert _numbers(tail.rows) == [1, 2]
-    assert tail.unreadable == (Unreadable(PATHS[1], 0, "not a regular file (EINVAL)"),)
+    assert tail.unreadable == (Unreadable(PATHS[1], 0, "not a regular file (EINVAL)", is_file=True),)
 
 
 class _RotatingFiles(MemoryFiles):

@@ -16,6 +16,7 @@ from opsd.disk import Disk
 from opsd.model.effects import Journal
 from opsd.model.intent import Intent, IntentStatus
 from opsd.ports import Files
+from opsd.store.codec import encode
 from opsd.store.commit import LoopCommit
 from opsd.store.journal import RETENTION, Line, Retention, newest_first
 from opsd.store.layout import Layout, rotated
@@ -219,6 +220,19 @@ def test_a_disk_that_refuses_again_is_told_and_what_is_left_is_handed_back() -> 
     files.heal()
     assert store.commit([LoopCommit(LOOP, mended.left)], NOW).failures == ()
     assert _told(memory) == _must(BEFORE)
+
+
+def test_a_log_that_a_killed_process_left_unflushed_is_flushed_before_it_is_told_of() -> None:
+    memory = MemoryFiles("/srv/app")
+    store = _store(memory)
+    _write(store, BEFORE[:-1])
+    memory.append(LAYOUT.journal(LOOP, Journal.INTENT_LOG), encode(BEFORE[-1]), sync=False)
+
+    _store(memory).mend_intents(LOOP, NOW)
+
+    left = memory.after_power_cut()
+    assert _told(left) == _must(BEFORE)
+    assert _store(left).intents(LOOP, settled_max=9) == (BEFORE[-1],)
 
 
 @pytest.mark.slow

@@ -154,6 +154,41 @@ async def test_who_stops_waiting_while_it_is_written_down_takes_nothing_back() -
         assert office.executed("cancel") == 1
 
 
+async def test_what_was_asked_for_before_must_be_read_before_anything_else_is_done() -> None:
+    async with open_for(a="running", acts=Lost()) as office:
+        first = (await office.ask("a", "cancel")).intent
+        await office.pass_by(1)
+    world = office.reopened()
+    world.files.fail("read", errno.EIO, path="intent-log")
+    async with supervised(world):
+        answer = await office.ask("a", "pause")
+        assert code(answer) == "store_unwritable"
+        assert office.steps("a") == ["recorded", "executing"]
+
+        world.files.heal()
+        await office.pass_by(5)
+
+        assert (await office.end_of(first)).status is IntentStatus.CONFIRMED
+        assert office.told("a") == ONCE
+        assert code(await office.ask("a", "pause")) == "not_running"
+
+
+async def test_a_key_of_what_could_not_be_written_down_is_free_although_its_row_stays() -> None:
+    """A disk that refuses both the flush and the taking back leaves a row of what was refused."""
+    async with open_for(a="running") as office:
+        for operation in ("sync", "truncate"):
+            office.world.files.fail(operation, errno.EIO, path="intent-log")
+        assert code(await office.ask("a", "cancel", idempotency_key="k")) == "store_unwritable"
+        assert office.steps("a") == ["recorded"]
+        office.world.files.heal()
+
+        again = await office.ask("a", "cancel", idempotency_key="k")
+
+        assert not again.replayed
+        assert (await office.end_of(again.intent)).status is IntentStatus.CONFIRMED
+        assert office.executed("cancel") == 1
+
+
 async def test_a_key_holds_through_restarts() -> None:
     async with open_for(a="running") as office:
         first = await office.settled("a", "cancel", idempotency_key="k")
