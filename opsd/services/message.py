@@ -19,7 +19,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Seconds and bytes that bound a call, whatever the service does; what it may hold back for news comes on top.
 
     `answer_s` is for one attempt, `total_s` for all of them with the pauses in between. `retry_after_max_s` is the
-    longest that a service's wish to be left alone is believed.
+    longest that a service's wish to be left alone is believed. Of the ways that nobody uses `idle_max` are kept.
     """
 
     connect_s: float = 5.0
@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True):
     pause_longest_s: float = 10.0
     retry_after_max_s: float = 900.0
     answer_bytes: int = 16 * 1024 * 1024
+    idle_max: int = 1_024
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -17,8 +17,6 @@ from opsd.services.message import Limits, Trouble, one_line
 from opsd.services.trust import Trust
 from opsd.services.way import KEEPALIVE_S, Way
 
-IDLE_MAX = 256
-"""Ways without a request that are kept, whatever their age."""
 _CLOSE_S = 1.0
 
 
@@ -86,7 +84,7 @@ class Ways:
         oldest_s = self._clock.monotonic() - KEEPALIVE_S
         while self._idle:
             base_url, held = next(iter(self._idle.items()))
-            if held.idle_s > oldest_s and len(self._idle) <= IDLE_MAX:
+            if held.idle_s > oldest_s and len(self._idle) <= self._limits.idle_max:
                 break
             del self._idle[base_url], self._held[base_url]
             self._leaving.append(held.way)

@@ -9,7 +9,6 @@ from opsd.model.wire import FEATURES
 from opsd.ports import Ask
 from opsd.services import HttpServices, Limits, Tokens, Trust
 from opsd.services.way import KEEPALIVE_S
-from opsd.services.ways import IDLE_MAX
 from tests.doubles.clock import VirtualClock
 from tests.doubles.threads import Inline
 from tests.services.asking import QUICK, a_first_look, a_loop, a_reply, a_seen, services
@@ -47,15 +46,11 @@ async def test_a_connection_that_nobody_uses_any_more_is_closed() -> None:
 
 async def test_of_the_connections_that_nobody_uses_only_so_many_are_kept() -> None:
     """However young they are: thousands of sprites may fall silent at once."""
-    tokens = Tokens(Disk(), Inline(), folders=(), variables={})
-    made = HttpServices(trust=Trust(), tokens=tokens, clock=VirtualClock(), offload=Inline(), limits=QUICK)
     peer = Peer(GOOD)
-    async with listening(peer):
-        for number in range(IDLE_MAX + 5):
+    async with listening(peer), services(limits=replace(QUICK, idle_max=3)) as made:
+        for number in range(6):
             await made.observe(a_first_look(f"{peer.base_url}/{number}"), known=None, wait_s=0.1)
-        await until_open(peer, IDLE_MAX)
-        await made.aclose()
-        await until_open(peer, 0)
+        await until_open(peer, 3)
 
 
 async def test_a_loop_that_left_takes_its_connections_along_unless_a_neighbour_needs_them() -> None:
