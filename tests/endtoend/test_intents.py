@@ -6,6 +6,7 @@ One daemon and one fleet serve all tests of this module; each has a loop of its 
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -136,9 +137,12 @@ async def test_a_loop_that_never_ran_is_started_outside_of_opsd(live: Live) -> N
 
     assert done.ends == ("confirmed", Exit.OK)
     assert place.executions("run") == 1
-    beat = place.document("loops/new/heartbeat.v1.json")
-    assert beat is not None
-    assert (beat["launch_id"], beat["status"], beat["exit_code"]) == (done.known.id, "exited", 0)
+
+    def beat() -> dict[str, Any]:
+        return place.document("loops/new/heartbeat.v1.json") or {}
+
+    await live.until(lambda: beat().get("status") == "exited", "its end is on record")
+    assert (beat()["launch_id"], beat()["exit_code"]) == (done.known.id, 0)
     assert live.picture("new")["lifecycle"] == "complete"
 
 

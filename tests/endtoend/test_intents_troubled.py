@@ -74,6 +74,7 @@ PLANS = {
     "settled-later": Plan("running", {"cancel": [{"kind": "lie"}]}),
     "unwanted": Plan("running", {"cancel": [{"kind": "lie"}]}),
     "no-interpreter": Plan("running"),
+    "deaf": Plan("stopped", {"run": [{"kind": "deaf"}]}, then="silent-stall"),
     "never-begins": Plan("never run", {"run": [{"kind": "fail", "code": 9, "says": "no such model"}]}),
 }
 
@@ -158,6 +159,18 @@ async def test_a_run_that_never_began_is_told_in_the_runtimes_words(live: Live) 
     assert done.known.execution is not None
     assert (done.known.execution.exit_code, done.known.execution.output) == (9, "error: no such model")
     assert live.places["never-begins"].executions("run") == 1
+
+
+async def test_a_run_that_does_not_hear_is_ended_by_force_and_that_is_said(live: Live) -> None:
+    assert (await live.ask("start", "deaf")).ends == ("confirmed", Exit.OK)
+    live.places["deaf"].until("role_start")
+
+    done = await live.ask("cancel", "deaf")
+
+    assert done.ends == ("confirmed", Exit.OK)
+    assert done.known.execution is not None
+    assert "force-stopped" in done.known.execution.output
+    assert not live.places["deaf"].lives()
 
 
 async def test_a_command_that_cannot_be_begun_did_nothing(live: Live) -> None:
