@@ -24,8 +24,21 @@ from tests.doubles.clock import VirtualClock
 INSIDE = Actor(0, "sprite", 1)
 BEGINS_S, DONE_S = 0.2, 0.4
 """When an intent that was taken in is carried out, and when that is over."""
-FAULTS = ("pass", "refused", "lost", "answer lost", "twice", "restart before", "restart after", "overloaded")
-"""What may happen to a request. `refused`: no connection. `lost`: sent and never received."""
+FAULTS = (
+    "pass",
+    "refused",
+    "lost",
+    "answer lost",
+    "twice",
+    "restart before",
+    "restart after",
+    "overloaded",
+    "turned down later",
+    "another's",
+)
+"""What may happen to a request. `refused`: no connection. `lost`: sent and never received. `turned down later`: it was
+received, the answer was lost, and the client's own next attempt was turned down. `another's`: a record of something
+else comes back."""
 SENT_AND_SILENT = ("lost", "answer lost", "restart after")
 
 
@@ -246,8 +259,15 @@ class Desks:
             case "twice":
                 receive()
         answer = receive()
-        if fault == "restart after":
-            desk.restarts()
+        match fault:
+            case "restart after":
+                desk.restarts()
+            case "turned down later":
+                problem = trouble(self._clock, UnreachableCause.SERVICE_UNAUTHORIZED, "It does not accept the token.")
+                return IntentAnswer(problem=problem, turned_down="unauthorized", attempts=2)
+            case "another's" if answer.intent is not None:
+                other = replace(answer.intent, id="other", idempotency_key="other", status=IntentStatus.REFUSED)
+                return replace(answer, intent=other)
         return silence if fault in SENT_AND_SILENT else answer
 
     def _told(self, intent: Intent | None) -> IntentAnswer:

@@ -380,7 +380,7 @@ async def test_what_is_ambiguous_in_the_sprite_settles_when_it_settles_there() -
     async with opened() as post:
         post.inside.ends = IntentStatus.AMBIGUOUS
         open_ = await post.settled("cancel")
-        await post.clock.advance(100.0)
+        await post.clock.advance(30.0)
         assert post.now(open_).status is IntentStatus.AMBIGUOUS
 
         post.inside.finds_evidence(open_.id)
