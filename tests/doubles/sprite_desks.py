@@ -35,10 +35,11 @@ FAULTS = (
     "overloaded",
     "turned down later",
     "another's",
+    "conflict",
 )
 """What may happen to a request. `refused`: no connection. `lost`: sent and never received. `turned down later`: it was
 received, the answer was lost, and the client's own next attempt was turned down. `another's`: a record of something
-else comes back."""
+else comes back. `conflict`: it was received, and is said to have been asked for otherwise."""
 SENT_AND_SILENT = ("lost", "answer lost", "restart after")
 
 
@@ -265,6 +266,8 @@ class Desks:
             case "turned down later":
                 problem = trouble(self._clock, UnreachableCause.SERVICE_UNAUTHORIZED, "It does not accept the token.")
                 return IntentAnswer(problem=problem, turned_down="unauthorized", attempts=2)
+            case "conflict":
+                return IntentAnswer(problem=silence.problem, turned_down="idempotency_conflict")
             case "another's" if answer.intent is not None:
                 other = replace(answer.intent, id="other", idempotency_key="other", status=IntentStatus.REFUSED)
                 return replace(answer, intent=other)
