@@ -65,16 +65,16 @@ class Older:
         if isinstance(snapshot, Trouble):
             return Looked(snapshot, None, (called,))
         start = _start(ask, snapshot)
-        if known is not None and known == _digest(snapshot, start.epoch, start.line) and start.change is None:
+        if known is not None and known == _digest(snapshot, start.epoch, start.line, service) and start.change is None:
             return Looked(None, known, (called,))
         if not service.events:
             seen = self._seen(snapshot, start, Page((), is_full=False))
-            return Looked(seen, _digest(snapshot, start.epoch, start.line), (called,))
+            return Looked(seen, _digest(snapshot, start.epoch, start.line, service), (called,))
         page, start, more = await self._events(ask, service, snapshot, start)
         if isinstance(page, Trouble):
             return Looked(page, None, (called, *more))
         seen = self._seen(snapshot, start, page)
-        digest = None if seen.backlog_bytes else _digest(snapshot, start.epoch, seen.line_offset)
+        digest = None if seen.backlog_bytes else _digest(snapshot, start.epoch, seen.line_offset, service)
         return Looked(seen, digest, (called, *more))
 
     async def _events(
@@ -147,5 +147,5 @@ def _start(ask: Ask, snapshot: Snapshot) -> _Start:
     return _Start(cursor.event_line_offset, stream.epoch, stream.fingerprint if stream.is_by_line else "")
 
 
-def _digest(snapshot: Snapshot, epoch: int, line: int) -> str:
-    return f"{snapshot.gist}-{epoch}-{line}"
+def _digest(snapshot: Snapshot, epoch: int, line: int, service: ServiceRef) -> str:
+    return f"{snapshot.gist}-{epoch}-{line}{'' if service.events else '-snapshots'}"

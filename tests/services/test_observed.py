@@ -24,7 +24,7 @@ from opsd.model.observation import (
 )
 from opsd.model.run import Run
 from opsd.model.runtime import EventLine, Heartbeat, Presence, RuntimeState
-from opsd.model.wire import OBSERVE, ObserveReply
+from opsd.model.wire import FEATURES, OBSERVE, ObserveReply
 from opsd.ports import Ask
 from opsd.services import Limits
 from opsd.services.message import Trouble
@@ -181,7 +181,7 @@ async def test_that_nothing_has_changed_is_an_answer_without_an_observation() ->
         answer = await made.observe(Ask(a_loop(peer), a_cursor(2)), known="d1", wait_s=0.1)
 
     assert (answer.observation, answer.digest) == (None, "d1")
-    assert answer.features == {"observe.v1", "intents.v1"}
+    assert answer.features == frozenset(FEATURES)
     said = peer.asked[0].json()
     assert {name: said[name] for name in ("loopId", "known", "fromStart", "waitS")} == {
         "loopId": "demo-loop",

@@ -15,6 +15,7 @@ from opsd.model.cursor import Cursor
 from opsd.model.observation import ProcessSighting, Seen, StreamChange, UnreachableCause
 from opsd.model.runtime import Presence
 from opsd.model.service import ServiceAnswer
+from opsd.model.wire import FEATURES
 from opsd.ports import Ask
 from opsd.services import HttpServices, Limits
 from opsd.services.older import PAGE_FIRST
@@ -35,10 +36,10 @@ class Watched:
         self.old = old
         self.cursor: Cursor | None = None
         self.digest: str | None = None
-        self._events = events
+        self.events = events
 
     async def look(self, *, from_start: bool = False) -> ServiceAnswer:
-        ref = a_loop(self.peer, events=self._events)
+        ref = a_loop(self.peer, events=self.events)
         answer = await self.made.observe(Ask(ref, self.cursor, from_start), known=self.digest, wait_s=0.0)
         self.digest = answer.digest
         if isinstance(answer.observation, Seen):
@@ -108,7 +109,7 @@ async def test_a_service_that_was_replaced_by_a_newer_one_is_noticed_by_what_it_
         answer = await loop.look()
 
     assert loop.asked() == ["/ops/observe"]
-    assert answer.features == {"observe.v1", "intents.v1"}
+    assert answer.features == frozenset(FEATURES)
 
 
 async def test_and_the_other_way_round(tmp_path: Path) -> None:
@@ -274,6 +275,16 @@ async def test_snapshots_alone_are_asked_for_where_events_are_off(tmp_path: Path
     assert still.observation is None
     assert changed.artifacts.approval.presence is Presence.PRESENT
     assert loop.asked() == ["/ops/observe", *["/ops/snapshot"] * 3]
+
+
+async def test_events_come_once_they_are_switched_on_although_nothing_else_has_changed(tmp_path: Path) -> None:
+    async with watching(tmp_path, events=False) as loop:
+        loop.checkout.append(event("loop_start"))
+        await loop.look()
+        loop.events = True
+        found = seen((await loop.look()).observation)
+
+    assert [e.name for e in found.events] == ["loop_start"]
 
 
 async def test_a_line_that_such_a_service_cannot_read_keeps_nothing_before_it_from_coming(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from opsd.model.observation import UnreachableCause
-from opsd.model.service import ServiceAnswer
-from tests.services.asking import a_first_look, a_reply, a_seen, seen, services, unreachable
+from opsd.model.service import ControlRequest, ServiceAnswer
+from tests.services.asking import a_first_look, a_loop, a_reply, a_seen, seen, services, unreachable
 from tests.services.peer import NEWER, Peer, answers, listening
 
 NOW = datetime.now(UTC)
@@ -73,6 +73,15 @@ async def test_a_bad_certificate_is_told_from_a_service_that_is_not_there(
     assert says in found.problem
     assert answer.codes == ("certificate",)  # no second attempt makes it any better
     assert peer.asked == []
+
+
+async def test_what_is_kept_back_for_a_certificate_was_surely_not_sent(authorities: Authorities) -> None:
+    peer = a_peer()
+    context = authorities.context(authorities.unknown.issue_cert("127.0.0.1"))
+    async with listening(peer, context=context), services(ca_file=authorities.ca_file) as made:
+        answer = await made.control(a_loop(peer), ControlRequest("demo-loop", "cancel", "riya", "tr-1", "key-1"))
+
+    assert answer.surely_not_sent
 
 
 async def test_the_authorities_of_the_system_are_not_trusted_beside_a_file(authorities: Authorities) -> None:
