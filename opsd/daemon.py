@@ -178,7 +178,8 @@ class _Daemon:
                 try:
                     loops = await self._unless_stopped(supervisor.start)
                     if loops is not None:
-                        await self._live(tasks, supervisor, files, self._queries(files, store, supervisor), loops)
+                        queries = self._queries(files, store, supervisor)
+                        await self._live(tasks, supervisor, files, queries, loops, services)
                 except (ListenerError, StoreError) as error:
                     refused = error  # to be raised by itself, and not within a group
                 tasks.cancel_scope.cancel()
@@ -186,7 +187,13 @@ class _Daemon:
             raise refused
 
     async def _live(
-        self, tasks: anyio.abc.TaskGroup, supervisor: Supervisor, files: Disk, queries: FileQueries, loops: int
+        self,
+        tasks: anyio.abc.TaskGroup,
+        supervisor: Supervisor,
+        files: Disk,
+        queries: FileQueries,
+        loops: int,
+        services: HttpServices | None,
     ) -> None:
         self._log.info("daemon.started", loops=loops)
         _spare_the_collector()
@@ -198,7 +205,13 @@ class _Daemon:
             sock = listener.socket
         query_threads = WorkerThreads(_QUERY_THREADS, may_be_left_behind=True)
         app = build_app(
-            supervisor.fleet, queries, _access(given), desk=supervisor.desk, offload=query_threads, clock=self._clock
+            supervisor.fleet,
+            queries,
+            _access(given),
+            desk=supervisor.desk,
+            offload=query_threads,
+            clock=self._clock,
+            afar=services,
         )
         try:
             if self._face is not None:

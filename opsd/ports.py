@@ -14,7 +14,8 @@ from opsd.model.acts import Act, ActResult
 from opsd.model.cursor import Cursor
 from opsd.model.observation import Observation, ProcessSighting
 from opsd.model.run import LoopRef
-from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
+from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, PageAnswer, ServiceAnswer
+from opsd.model.wire import PageRequest
 from opsd.protocol import AckRequest, IntentRequest
 
 R = TypeVar("R")
@@ -150,6 +151,9 @@ class Services(Protocol):
 
     async def control(self, ref: LoopRef, request: ControlRequest) -> ControlAnswer:
         """For services that know the contract's control endpoint alone. Sent once: such a service may do it twice."""
+
+    async def page(self, ref: LoopRef, request: PageRequest, *, wait_s: float) -> PageAnswer:
+        """Read of the loop's own files what is there for people: its log, its roles' output, a verdict recomputed."""
 
     def features(self, ref: LoopRef) -> frozenset[str] | None:
         """What the loop's service announced when it last answered; None before it ever did."""

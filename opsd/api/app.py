@@ -17,15 +17,22 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.gate import Gate, peer_in
 from opsd.api.peer import Access
 from opsd.api.routes import ENDPOINTS
-from opsd.api.seams import Desk, Fleet, Queries
+from opsd.api.seams import Afar, Desk, Fleet, Queries
 from opsd.ports import Clock, Offload
 
 
 def build_app(
-    fleet: Fleet, queries: Queries, access: Access, *, desk: Desk, offload: Offload, clock: Clock
+    fleet: Fleet,
+    queries: Queries,
+    access: Access,
+    *,
+    desk: Desk,
+    offload: Offload,
+    clock: Clock,
+    afar: Afar | None = None,
 ) -> Starlette:
     """The application over `fleet`. `app.state.stopping` is an event that the server sets when it begins to stop."""
-    services = Services(fleet, desk, queries, access, offload, clock, anyio.Event())
+    services = Services(fleet, desk, queries, access, offload, clock, anyio.Event(), afar)
     app = Starlette(
         routes=_routes(ENDPOINTS, services),
         middleware=[Middleware(Gate, services=services)],

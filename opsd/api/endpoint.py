@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.peer import Access, Peer
-from opsd.api.seams import Desk, Fleet, Queries
+from opsd.api.seams import Afar, Desk, Fleet, Queries
 from opsd.ports import Clock, Offload
 
 BODY_BYTES_MAX = 65_536
@@ -37,6 +37,8 @@ class Services(msgspec.Struct, frozen=True):
     offload: Offload
     clock: Clock
     stopping: anyio.Event
+    afar: Afar | None = None
+    """None where every loop's files are on this host."""
 
 
 class Call(msgspec.Struct, Generic[Q, B], frozen=True):

@@ -12,13 +12,14 @@ from typing import TypeVar
 import anyio
 from starlette.responses import Response
 
-from opsd.api import metrics, replies
+from opsd.api import afar, metrics, replies
 from opsd.api.endpoint import Call, Services
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.app import view
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
 from opsd.model.run import Run
+from opsd.model.wire import PageKind
 from opsd.protocol import (
     EscalationPage,
     EscalationsQuery,
@@ -68,6 +69,9 @@ async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage
             "'tail' and 'offset' exclude each other: give 'tail' for the newest, or 'offset' to go on",
             parameter="tail",
         )
+    run = known_run(services, call.id)
+    if run.ref.is_remote:
+        return await afar.page_of(services, run, PageKind.EVENTS, query, EventPage, wait_s=query.wait)
     return await _held_back(
         services,
         call.id,
@@ -78,7 +82,9 @@ async def events(services: Services, call: Call[EventsQuery, None]) -> EventPage
 
 
 async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
-    query = call.query
+    query, run = call.query, known_run(services, call.id)
+    if run.ref.is_remote:
+        return await afar.page_of(services, run, PageKind.LOGS, query, LogPage, wait_s=query.wait)
     return await _held_back(
         services,
         call.id,
@@ -99,9 +105,14 @@ async def escalations(services: Services, call: Call[EscalationsQuery, None]) ->
 
 
 async def verify(services: Services, call: Call[VerifyQuery, None]) -> VerificationReport:
-    chosen = chosen_runs(services, call.query.loop, call.now)
+    every = chosen_runs(services, call.query.loop, call.now)
+    chosen = [run for run in every if not run.ref.is_remote]
     report = await from_files(services, lambda: services.queries.verify(chosen, call.now))
-    doubted = [known_run(services, each.loop_id) for each in report.loops if not each.ok]
+    if len(chosen) < len(every):
+        behind = [await afar.verification_of(services, run) for run in every if run.ref.is_remote]
+        report = VerificationReport(report.at, (*report.loops, *behind))
+    local = {run.ref.loop_id for run in chosen}
+    doubted = [known_run(services, each.loop_id) for each in report.loops if not each.ok and each.loop_id in local]
     if not doubted:
         return report
     # The world may have moved on since the last pass (a process that just died): only what a new one leaves standing

@@ -205,7 +205,7 @@ def _refusals_told() -> Iterator[None]:
     except NotAmbiguous as error:
         raise ApiError(ErrorCode.NOT_AMBIGUOUS, str(error), status=error.status) from None
     except CannotSwitch as error:
-        raise ApiError(ErrorCode.CANNOT_SWITCH, f"{error}; the loop is reached as before") from None
+        raise ApiError(ErrorCode.CANNOT_SWITCH, f"{error} It is reached as before.") from None
     except CannotRecord as error:
         raise ApiError(
             ErrorCode.STORE_UNWRITABLE,

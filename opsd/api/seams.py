@@ -7,7 +7,9 @@ from typing import Protocol
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent
-from opsd.model.run import Run
+from opsd.model.run import LoopRef, Run
+from opsd.model.service import PageAnswer
+from opsd.model.wire import PageRequest
 from opsd.protocol import (
     AckRequest,
     DaemonStatus,
@@ -114,6 +116,12 @@ class Desk(Protocol):
             CannotSwitch: the registry names no such way to it.
             CannotRecord: it is reached as it was.
         """
+
+
+class Afar(Protocol):
+    """What is read of the files of loops behind services."""
+
+    async def page(self, ref: LoopRef, request: PageRequest, *, wait_s: float) -> PageAnswer: ...
 
 
 class Queries(Protocol):

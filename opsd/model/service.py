@@ -71,6 +71,18 @@ class ControlAnswer(msgspec.Struct, frozen=True):
     turned_down: str | None = None
 
 
+class PageAnswer(msgspec.Struct, frozen=True):
+    """What reading a page of a loop's files at its service came to. `body` is the answer's JSON, as it came.
+
+    `code` is the service's own where it turned the request down (there is no such log); `problem` says why there is no
+    page, in one sentence.
+    """
+
+    body: bytes | None = None
+    code: str | None = None
+    problem: str | None = None
+
+
 class Reach(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """How asking a loop's service goes. `requests` counts since opsd started; times are None where there is none.
 

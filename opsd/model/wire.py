@@ -5,6 +5,7 @@ additive, and a service that has them says so in the header `X-Ops-Features`. An
 what is made of it cannot depend on the way it came.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,8 @@ from opsd.model.observation import Observation
 FEATURES_HEADER = "X-Ops-Features"
 OBSERVE = "observe.v1"
 INTENTS = "intents.v1"
-FEATURES = (OBSERVE, INTENTS)
+PAGES = "pages.v1"
+FEATURES = (OBSERVE, INTENTS, PAGES)
 """What this build's service announces, blank-separated."""
 
 WAIT_MAX_S = 25.0
@@ -55,3 +57,19 @@ class ObserveReply(msgspec.Struct, frozen=True, rename="camel"):
     digest: str
     observation: Observation | None = None
     ask_id: str = ""
+
+
+class PageKind(StrEnum):
+    """What can be read of a loop's own files, or found out from them."""
+
+    EVENTS = "events"
+    LOGS = "logs"
+    VERIFY = "verify"
+
+
+class PageRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """`POST /ops/pages`: an answer as the control socket gives it. `query` has the parameters of that endpoint."""
+
+    loop_id: str
+    kind: PageKind
+    query: dict[str, object] = {}

@@ -13,8 +13,8 @@ from msgspec.structs import asdict, replace
 from opsd.model.ids import LoopId
 from opsd.model.observation import Malformed, Observation, UnreachableCause
 from opsd.model.run import LoopRef, ServiceRef
-from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, ServiceAnswer
-from opsd.model.wire import OBSERVE, WAIT_MAX_S, ObserveRequest
+from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, PageAnswer, ServiceAnswer
+from opsd.model.wire import OBSERVE, PAGES, WAIT_MAX_S, ObserveRequest, PageRequest
 from opsd.ports import Ask, Clock, Offload
 from opsd.protocol import AckRequest, IntentRequest, SpriteIntentRequest
 from opsd.services.acts import control_answer, intent_answer
@@ -121,6 +121,19 @@ class HttpServices:
             "POST", "/ops/control", body, trace_id=request.trace_id, wait_s=CONTROL_WAIT_S, is_repeatable=False
         )
         return control_answer(await self._call(ref, posted), self._clock.now())
+
+    async def page(self, ref: LoopRef, request: PageRequest, *, wait_s: float) -> PageAnswer:
+        features = self.features(ref)
+        if features is not None and PAGES not in features:
+            return PageAnswer(problem="its service has only the contract's endpoints; look at the files in the sprite")
+        body = msgspec.json.encode(request)
+        called = await self._call(ref, Request("POST", "/ops/pages", body, wait_s=min(wait_s, WAIT_MAX_S)))
+        if called.reply is not None:
+            return PageAnswer(called.reply.body)
+        assert called.trouble is not None
+        words = error_words(called.answered) if called.answered is not None else None
+        problem = words.message if words is not None and words.message else called.trouble.problem
+        return PageAnswer(code=called.trouble.turned_down, problem=problem)
 
     def features(self, ref: LoopRef) -> frozenset[str] | None:
         known = self._known.get(ref.service.base_url) if ref.service is not None else None

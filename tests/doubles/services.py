@@ -21,8 +21,8 @@ from opsd.model.observation import (
 )
 from opsd.model.run import LoopRef
 from opsd.model.runtime import ActiveRun, Approval, EventLine, Presence, RuntimeState
-from opsd.model.service import ServiceAnswer
-from opsd.model.wire import FEATURES
+from opsd.model.service import PageAnswer, ServiceAnswer
+from opsd.model.wire import FEATURES, PageRequest
 from opsd.ports import Ask
 from tests.doubles.clock import VirtualClock
 from tests.doubles.sprite_desks import Desks
@@ -128,6 +128,9 @@ class StandInServices(Desks):
         digest = str(sprite.version)
         observation = None if known == digest else sprite.seen(ask)
         return ServiceAnswer(now, observation, digest, self.announced)
+
+    async def page(self, ref: LoopRef, request: PageRequest, *, wait_s: float) -> PageAnswer:
+        return PageAnswer(problem="nobody keeps files here")
 
     def features(self, ref: LoopRef) -> frozenset[str] | None:
         return self.announced if any(asked.loop_id == ref.loop_id for asked in self.asked) else None

@@ -137,3 +137,26 @@ async def test_a_manager_that_is_killed_asks_after_what_it_had_sent_and_sends_it
 
     assert live.steps("lost")[-1] == "confirmed"
     assert place.executions("cancel") == 1
+
+
+async def test_what_a_run_left_in_its_sprite_can_be_read_as_if_it_were_here(live: Live) -> None:
+    place = live.places["idle"]
+    logged = Path(place.repo, ".superloop/loops/idle/events.jsonl").read_text().splitlines()
+
+    events = await live.opsctl("events", "idle", "-n", "5", "-o", "jsonl")
+    logs = await live.opsctl("logs", "idle", "planner")
+    unknown = await live.opsctl("logs", "idle", "nobody")
+
+    assert [json.loads(line) for line in events.out.splitlines()] == [json.loads(line) for line in logged[-5:]]
+    assert logs.code == Exit.OK, logs.err
+    assert "planner" in logs.out
+    assert unknown.code == Exit.NO
+    assert "iter-1/planner" in unknown.err, "it says which logs there are"
+
+
+async def test_a_verdict_is_recomputed_where_the_files_are(live: Live) -> None:
+    done = await live.opsctl("verify", "idle", "-o", "json")
+
+    (verified,) = json.loads(done.out)["loops"]
+    assert (done.code, verified["ok"]) == (Exit.OK, True), done.err
+    assert verified["eventsRead"] > 0

@@ -30,8 +30,8 @@ def a_world() -> World:
     return World(clock=clock, services=services)
 
 
-def a_request(transport: TransportMode | None, **members: bool) -> TransportRequest:
-    return TransportRequest(reason="the service is down", transport=transport, **members)
+def a_request(transport: TransportMode | None, *, events: bool = True) -> TransportRequest:
+    return TransportRequest(reason="the service is down", transport=transport, events=events)
 
 
 async def test_a_switched_loop_is_reached_the_other_way_and_the_registrys_way_again() -> None:

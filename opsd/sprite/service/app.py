@@ -19,7 +19,7 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.replies import JSON
 from opsd.logs import Log, logger
 from opsd.model.wire import FEATURES, FEATURES_HEADER, WAIT_MAX_S
-from opsd.sprite.service import control, intents, reading
+from opsd.sprite.service import control, intents, pages, reading
 from opsd.sprite.service.calls import Call, Sprite, read_call
 from opsd.sprite.service.errors import (
     INVALID_REQUEST,
@@ -55,6 +55,7 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/ops/intents", intents.submit, waits=True),
     Endpoint("GET", "/ops/intents/{id}", intents.show, waits=True),
     Endpoint("POST", "/ops/intents/{id}/ack", intents.acknowledge),
+    Endpoint("POST", "/ops/pages", pages.page, waits=True),
 )
 _BY_PATH: Final = {(endpoint.method, endpoint.path): endpoint for endpoint in ENDPOINTS}
 _INTENT: Final = re.compile(r"/ops/intents/(?P<id>[A-Za-z0-9_-]{1,128})(?P<ack>/ack)?\Z")
