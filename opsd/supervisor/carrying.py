@@ -148,10 +148,12 @@ class Carrier:
             return await self._closed(life.expired(intent, "waited_too_long", self._clock.now()))
         # The watermark is where this pass stands: what it has not read could pass for evidence of the act.
         problem = await self.fresh(member)
+        if (refusal := unseen(problem)) is not None:
+            return await self._closed(life.refused(intent, refusal, self._clock.now()))
         run = (self._roster.get(intent.loop_id) or member).run
         scene = await self.scene(run)
         now = self._clock.now()
-        refusal = unseen(problem) or gate.refuse(intent, run, scene, now)
+        refusal = gate.refuse(intent, run, scene, now)
         if refusal is not None:
             return await self._closed(life.refused(intent, refusal, now))
         todo = self._todo(intent, run, scene)
@@ -201,9 +203,8 @@ class Carrier:
             await self._books.tell(after)
             return after
         member = self._roster.get(intent.loop_id)
-        if member is not None:
-            # It failed, and one look tells whether it had its effect all the same.
-            await self.fresh(member)
+        # It failed, and one look tells whether it had its effect all the same.
+        if member is not None and await self.fresh(member) is None:
             run = (self._roster.get(intent.loop_id) or member).run
             verdict, scene = await self._verdict(after, run)
             now = self._clock.now()
@@ -224,14 +225,19 @@ class Carrier:
                 await self._closed(life.ambiguous(intent, seen, self._clock.now()))
                 return
             problem = await self.fresh(member)
-            run = (self._roster.get(intent.loop_id) or member).run
-            verdict, scene = await self._verdict(intent, run)
             attempts += 1
-            now, now_s = self._clock.now(), self._clock.monotonic()
-            seen = evidence.confirmation(intent, verdict, run, scene, attempts, now)
-            if verdict.outcome is not Outcome.NOT_YET and problem is None:
-                await self._closed(life.judged(intent, verdict, seen, now))
-                return
+            if problem is None:
+                run = (self._roster.get(intent.loop_id) or member).run
+                verdict, scene = await self._verdict(intent, run)
+                now = self._clock.now()
+                seen = evidence.confirmation(intent, verdict, run, scene, attempts, now)
+                if verdict.outcome is not Outcome.NOT_YET:
+                    await self._closed(life.judged(intent, verdict, seen, now))
+                    return
+            else:
+                now = self._clock.now()
+                seen = evidence.unseen(attempts, f"The loop could not be looked at: {problem}.", now)
+            now_s = self._clock.monotonic()
             if now_s >= end_s:
                 await self._closed(life.ambiguous(intent, seen, now))
                 return

@@ -106,7 +106,8 @@ class Desk:
                     return Submitted(known, replayed=True)
             problem = await self._carrier.fresh(member)
             run = self._managed(loop_id).run
-            scene = None if run.ref.is_remote else await self._carrier.scene(run)
+            # A disk that hangs would hang again, and hold a thread that others wait for.
+            scene = None if run.ref.is_remote or problem is not None else await self._carrier.scene(run)
             now = self._clock.now()
             intent = self._drafted(run, scene, request, actor, now)
             in_flight = self._in_flight(run)

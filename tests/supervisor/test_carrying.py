@@ -6,6 +6,7 @@ from opsd.model.effects import Journal
 from opsd.model.intent import Fence, Intent, IntentStatus
 from opsd.model.mode import Mode
 from opsd.sim import documents
+from opsd.sim.faults import Fault
 from opsd.sim.steps import Delete
 from tests.doubles.threads import Held, Lost
 from tests.supervisor.office import Office, open_for
@@ -143,6 +144,40 @@ async def test_what_cannot_be_looked_at_is_not_acted_on(trouble: str) -> None:
 
         assert code(done) == "picture_incomplete"
         assert office.executed() == 0
+
+
+async def test_a_disk_that_cannot_be_looked_at_is_not_asked_once_more_for_an_intent() -> None:
+    """Where it hangs, every further look would hold a thread that other loops wait for."""
+    async with open_for(a="running", b="running") as office:
+        office.world.transport.breaks.add("a")
+        office.world.files.calls.clear()
+        done = await office.settled("a", "cancel")
+        asked = [path for _, path in office.world.files.calls if "active-run.json" in path]
+
+        assert code(done) == "picture_incomplete"
+        assert [path for path in asked if path.startswith(office.checkouts["a"].repo)] == []
+
+
+async def test_what_cannot_be_looked_at_after_the_act_is_ambiguous_until_it_can() -> None:
+    async with open_for(a="running") as office:
+        held = office.controls.fault_of
+
+        def blinds(repo: str, word: str, nth: int) -> Fault:
+            office.world.transport.breaks.add("a")
+            return held(repo, word, nth)
+
+        office.controls.fault_of = blinds
+        done = await office.settled("a", "cancel", timeout_s=5.0)
+        assert done.status is IntentStatus.AMBIGUOUS
+        assert done.confirmation is not None
+        assert "could not be looked at" in str(done.confirmation.missing)
+
+        office.world.transport.breaks.clear()
+        await office.pass_by(70)
+
+        now = office.world.desk.intent(done.id)
+        assert now is not None
+        assert now.status is IntentStatus.CONFIRMED
 
 
 async def test_a_paused_run_is_continued_before_it_is_cancelled() -> None:
