@@ -139,9 +139,12 @@ async def test_a_manager_that_is_killed_asks_after_what_it_had_sent_and_sends_it
     assert place.executions("cancel") == 1
 
 
+def _log_of(live: Live, loop_id: str) -> list[str]:
+    return Path(live.places[loop_id].repo, f".superloop/loops/{loop_id}/events.jsonl").read_text().splitlines()
+
+
 async def test_what_a_run_left_in_its_sprite_can_be_read_as_if_it_were_here(live: Live) -> None:
-    place = live.places["idle"]
-    logged = Path(place.repo, ".superloop/loops/idle/events.jsonl").read_text().splitlines()
+    logged = _log_of(live, "idle")
 
     events = await live.opsctl("events", "idle", "-n", "5", "-o", "jsonl")
     logs = await live.opsctl("logs", "idle", "planner")
