@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from opsd.sim.fleet import Fleet, FleetPlay
+from opsd.sim.fleet import Fleet
 from opsd.sim.player import KEEPER
 
 PATIENCE_S = 45.0
@@ -56,6 +56,11 @@ class Watched:
         start = next((at for at, one in enumerate(pictures) if one.get(before[0]) == before[1]), None)
         return start is not None and any(one.get(after[0]) == after[1] for one in pictures[start:])
 
+    def saw_finding(self, loop: str, code: str, *, ended: bool = False) -> bool:
+        """Whether the loop once had this finding; with `ended`, whether it had it and has it no more."""
+        had = [code in _codes(picture) for picture in list(self._seen.get(loop, ()))]
+        return any(had) and not (ended and had[-1])
+
     def saw_intent(self, loop: str, intent: str, **members: object) -> bool:
         """Whether an intent of this kind on the loop once was as `members` say."""
         wanted = {"intent": intent, **members}.items()
@@ -85,18 +90,23 @@ class Watched:
                         seen.setdefault(str(item[member]["loopId"]), []).append(item[member])
 
 
+def _codes(picture: Item) -> list[object]:
+    findings = picture.get("findings")
+    return [finding["code"] for finding in findings] if isinstance(findings, list) else []
+
+
 def _flat(item: Item) -> dict[str, object]:
     return {name: value for name, value in item.items() if isinstance(value, str | int | float | bool)}
 
 
 @contextmanager
-def daemon_over(fleet: Fleet) -> Iterator[subprocess.Popen[bytes]]:
+def daemon_over(fleet: Fleet, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
     """`opsd run` on the fleet's home, from its open socket to its end.
 
     Raises:
         DemoError: it never opened its socket, or did not end well.
     """
-    words = [sys.executable, "-m", "opsd", "run", "--repo", fleet.home]
+    words = [sys.executable, "-m", "opsd", "run", "--repo", fleet.home, *flags]
     hands = {"OPSD_SUPERLOOP_BIN": fleet.command, "OPSD_LAUNCHER": "session", KEEPER: str(os.getpid())}
     process = subprocess.Popen(words, env={**os.environ, **HURRY, **hands}, stdin=subprocess.DEVNULL)
     try:
@@ -108,12 +118,14 @@ def daemon_over(fleet: Fleet) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
         raise
     process.terminate()
-    if _reap(process) != 0:
+    if reap(process) != 0:
         raise DemoError(f"opsd ended with exit code {process.returncode}")
 
 
-def wait(what: str, kept: Callable[[], bool], daemon: subprocess.Popen[bytes], play: FleetPlay | None = None) -> None:
-    """Wait for a promise to be kept, while the fleet plays on.
+def wait(
+    what: str, kept: Callable[[], bool], daemon: subprocess.Popen[bytes], turn: Callable[[], object] | None = None
+) -> None:
+    """Wait for a promise to be kept; `turn` is taken meanwhile, again and again, so that the fleet plays on.
 
     Raises:
         DemoError: it was not in time, or the daemon ended.
@@ -124,8 +136,8 @@ def wait(what: str, kept: Callable[[], bool], daemon: subprocess.Popen[bytes], p
             raise DemoError(f"opsd ended with exit code {daemon.returncode} while waiting for {what}")
         if time.monotonic() > deadline_s:
             raise DemoError(f"waited {PATIENCE_S:.0f} s in vain for {what}")
-        if play is not None:
-            play.poll()
+        if turn is not None:
+            turn()
         time.sleep(0.1)
 
 
@@ -133,8 +145,20 @@ def show(fleet: Fleet, *words: str) -> None:
     """Run one command to its end, its output where everyone sees it. Raises DemoError when it fails."""
     print(f"\n$ opsctl {' '.join(_quoted(word) for word in words)}", flush=True)
     process = _opsctl(fleet, *words)
-    if _reap(process, PATIENCE_S) != 0:
+    if reap(process, PATIENCE_S) != 0:
         raise DemoError(f"opsctl {' '.join(words)} ended with exit code {process.returncode}")
+
+
+def ask(fleet: Fleet, *words: str) -> Item:
+    """What a command answers as data, shown to nobody. Raises DemoError when it fails."""
+    process = _opsctl(fleet, *words, "-o", "json", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as out:
+        said = out.read()
+    if reap(process) != 0:
+        raise DemoError(f"opsctl {' '.join(words)} ended with exit code {process.returncode}")
+    item: Item = json.loads(said)
+    return item
 
 
 def say(text: str) -> None:
@@ -147,10 +171,11 @@ def _quoted(word: str) -> str:
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
-    _reap(process)
+    reap(process)
 
 
-def _reap(process: subprocess.Popen[bytes], within_s: float = STOP_S) -> int:
+def reap(process: subprocess.Popen[bytes], within_s: float = STOP_S) -> int:
+    """The exit code of a process that should end by itself now; it is killed where it does not."""
     try:
         return process.wait(within_s)
     except subprocess.TimeoutExpired:

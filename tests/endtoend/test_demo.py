@@ -21,10 +21,13 @@ def test_the_demo_shows_each_change_that_it_promises() -> None:
         process.kill()
 
     assert process.returncode == ExitCode.OK, said
-    for command in (*ACTS, "approvals", "intents", "status", "explain", "escalations", "verify"):
+    for command in (*ACTS, "approvals", "intents", "status", "transport", "explain", "escalations", "verify"):
         assert f"\n$ opsctl {command}" in said
     for change in ("ingest_stale", "awaiting_approval", "complete", "crashed", "runtime_process_missing"):
         assert change in said
+    assert "  sprite_service" in said, "some loops are behind services"
+    assert "transport_unreachable" in said, "one of them was gone for a while"
+    assert "sprite:state.json: There is none." in said, "and then its run was cancelled inside the sprite"
     for act in (*ACTS, "start"):
         assert f"  {act}  confirmed" in said
     assert "confirmed (completed)" in said, "the approval was taken up by a run, which completed"
