@@ -28,6 +28,9 @@ class Allowance:
         self._limits = limits
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._buckets)
+
     def take(self, peer: str, now_s: float) -> float:
         """0 where the request may be answered; else after how many seconds the next one will be."""
         limits = self._limits
