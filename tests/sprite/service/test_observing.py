@@ -22,6 +22,7 @@ from opsd.model.wire import ObserveReply
 from opsd.ports import Ask
 from opsd.processes import ProcFs
 from opsd.transports.local import LocalTransport
+from tests.doubles.process import wait_until
 from tests.sprite.service.serving import Sprite, SpriteService, sprite
 
 
