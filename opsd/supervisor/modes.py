@@ -80,10 +80,10 @@ class ModeKeeper:
         )
         rows = (*self._lost(row, now), row)
         try:
-            await self._commits.apart(partial(self._write, rows))
+            # Read again, because what could not be read at the start may be readable by now, and holds as well.
+            self._rows, problem = await self._commits.apart(partial(self._written, rows))
         except StoreError as error:
             raise CannotRecord(str(error)) from None
-        self._rows = (*self._rows, *rows)
         self._log.warning(
             "mode.set",
             mode=row.mode,
@@ -93,13 +93,15 @@ class ModeKeeper:
             reason=row.reason,
             until=row.until,
         )
-        self._findings.clear("modes_unreadable")
-        self._become(None)
+        if problem is None:
+            self._findings.clear("modes_unreadable")
+        self._become(problem)
         return self.listed(now)
 
-    def _write(self, rows: Iterable[ModeRow]) -> None:
+    def _written(self, rows: Iterable[ModeRow]) -> tuple[tuple[ModeRow, ...], str | None]:
         for row in rows:
             self._store.append_mode(row)
+        return self._store.load_modes()
 
     def _lost(self, row: ModeRow, now: datetime) -> tuple[ModeRow, ...]:
         """What cannot be read may have held the fleet, and the file begins anew: a word about a loop lifts nothing."""

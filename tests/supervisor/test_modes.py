@@ -160,6 +160,19 @@ async def test_what_is_said_of_one_loop_does_not_lift_what_nobody_could_read() -
         assert (await office.settled("b", "cancel")).status is IntentStatus.CONFIRMED
 
 
+async def test_what_could_not_be_read_for_a_while_holds_again_once_it_can() -> None:
+    async with open_for(a="running", b="running") as office:
+        await office.set_mode(Mode.OBSERVE, "a")
+    world = office.reopened()
+    world.files.fail("read", errno.EIO, path="modes.jsonl", times=1)
+    async with supervised(world):
+        assert code(await office.ask("b", "cancel")) == "observe_mode"
+        await office.set_mode(Mode.NORMAL)
+
+        assert code(await office.ask("a", "cancel")) == "observe_mode"
+        assert (await office.settled("b", "cancel")).status is IntentStatus.CONFIRMED
+
+
 async def test_a_mode_of_a_loop_that_nobody_knows_is_refused() -> None:
     async with open_for(a="running") as office:
         with pytest.raises(UnknownLoop):
