@@ -15,6 +15,7 @@ LOG_STEPS = ("recorded", "executing", "executed", "settled", "later", "staged", 
 ROW_STEPS = ("intents", "intents later", "control", "invocations", "invocations refused", "mode")
 MOMENTS = ("before", "torn", "written", "flushed")
 """Before its bytes are there, when half of them are, when all are and none is flushed, when they are there for good."""
+ANY = "any write"
 _NEVER_EXECUTED = ("refused", "expired")
 _ALL_BYTES = 1 << 40
 
@@ -83,7 +84,7 @@ class Front:
 
     def append(self, path: str, data: bytes, *, sync: bool) -> int:
         self.check()
-        steps = set(self._steps_of(path, data))
+        steps = {ANY, *self._steps_of(path, data)}
         self.steps.update(steps)
         moment = self._moment(steps)
         if moment == "before":
@@ -101,6 +102,9 @@ class Front:
 
     def replace(self, path: str, data: bytes, *, sync: bool) -> None:
         self.check()
+        self.steps[ANY] += 1
+        if self._moment({ANY}):
+            self.die()
         self._machine.replace(path, data, sync=sync)
 
     def sync(self, path: str) -> None:

@@ -26,12 +26,8 @@ class Logs:
         self._files, self._layout, self._retention = files, layout, retention
 
     def rows(self, loop_id: LoopId, journal: Journal) -> list[Row]:
-        """With what a rotation carried over left out, where it stands twice."""
-        rows: list[Row] = []
-        for row in rows_of(self._files, self._layout.journal(loop_id, journal), self._retention[journal]):
-            if row not in rows:
-                rows.append(row)
-        return rows
+        """Rows that a rotation carried over stand twice."""
+        return [*rows_of(self._files, self._layout.journal(loop_id, journal), self._retention[journal])]
 
     def newest(self) -> dict[str, Row]:
         """The newest row of every intent of every loop."""

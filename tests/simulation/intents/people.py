@@ -192,7 +192,7 @@ class _Operator:
             reason="quiet, please",
             for_s=dice.choice((None, 3.0)) if observing else None,
         )
-        if await self._is_set(request) and observing:
+        if await self._is_set(request) and observing and dice.random() < 0.8:
             await world.sleep(dice.uniform(0, 2 * world.plan.tempo))
             await self._is_set(ModeRequest(Mode.NORMAL, loop_id=loop_id))
 

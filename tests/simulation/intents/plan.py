@@ -9,10 +9,12 @@ from random import Random
 from typing import NamedTuple
 
 from opsd.model.intent import IntentKind
-from tests.simulation.intents.disk import ON_DISK, Crash
+from tests.simulation.intents.disk import ANY, ON_DISK, Crash
 from tests.simulation.intents.hands import AROUND_ACTS
 
 CRASHES = (*ON_DISK, *AROUND_ACTS)
+ANYWHERE = tuple(Crash(ANY, moment) for moment in ("before", "torn"))
+"""At whichever write is drawn by lot."""
 
 COMMAND_FAULTS: tuple[tuple[str, str], ...] = (
     *(("approve", kind) for kind in ("fail", "lie", "partial", "late-fail", "slow", "hang", "late-hang", "other")),
@@ -54,6 +56,10 @@ DISK_TROUBLES = (
     Trouble(("append", "replace"), errno.ENOSPC, ""),
     Trouble(("replace",), errno.EIO, ""),
     Trouble(("make_dirs",), errno.EACCES, "launches"),
+    Trouble(("read",), errno.EIO, "intents.jsonl"),
+    Trouble(("read",), errno.EIO, "control.jsonl"),
+    Trouble(("read",), errno.EIO, "control-invocations.jsonl"),
+    Trouble(("read",), errno.EIO, "modes.jsonl"),
     Trouble(("read",), errno.EIO, "approval.json"),
     Trouble(("read",), errno.EIO, "active-run.json"),
 )
@@ -100,7 +106,8 @@ def drawn(seed: int) -> Plan:
     fault = COMMAND_FAULTS[seed // 2 % len(COMMAND_FAULTS)] if seed % 2 else None
     trouble = DISK_TROUBLES[seed // 3 % len(DISK_TROUBLES)] if seed % 3 == 0 else None
     situation = dice.choice(SITUATIONS)
-    crashes: tuple[Crash | None, ...] = (crash, dice.choice((None, *CRASHES)))
+    other = dice.choice((None, dice.choice(CRASHES), dice.choice(ANYWHERE)._replace(nth=dice.randint(1, 120))))
+    crashes: tuple[Crash | None, ...] = (crash, other)
     script: tuple[IntentKind, ...] = ()
     if fault is not None:
         situation = dice.choice(FITTING[fault[0]])
@@ -122,11 +129,11 @@ def drawn(seed: int) -> Plan:
         crashes=crashes,
         fault=fault,
         trouble=trouble,
-        trouble_at_start=dice.random() < 0.4,
+        trouble_at_start=dice.random() < (0.8 if trouble is not None and "read" in trouble.operations else 0.3),
         script=script,
         tempo=dice.choice((0.2, 1.0, 3.0)),
         gap_s=dice.choice((0.0, 0.0, 0.0, 0.0, 0.02)),
         rotating=dice.random() < 0.2,
-        modes_often=0.6 if crash.step == "mode" else 0.08,
+        modes_often=0.5 if crash.step == "mode" or (trouble is not None and "modes" in trouble.path) else 0.08,
         stops=tuple(dice.choices(("kill", "power", "power with luck", "stop"), (5, 2, 2, 2), k=4)),
     )
