@@ -41,6 +41,11 @@ files about intents are flushed as well, the log first: what a crash keeps from 
 The others are not flushed. A rotated journal that readers judge by its last or its open rows has these in front again.
 """
 
+_READ_NOTE = """
+Below the checkout of a loop. opsd never writes, moves, locks or removes any of these. An intent changes them through
+the runtime's own commands; `heartbeat.v1.json` is written by the launcher of a run that was started through opsd.
+"""
+
 _PURPOSE: dict[Document | Journal, str] = {
     Document.STATE: "What is believed of the loop: lifecycle, phase, run, iteration, gates, health, and on what "
     "evidence. `memory` is for opsd's own restart.",
@@ -72,7 +77,7 @@ _READ: dict[str, str] = {
     "config.json": "Time limits of roles and what to do at usage limits, as far as opsd's judgement needs them.",
     "run-summary.json": "Iterations that ended, with their gates and whether they completed.",
     "approval.json": "The completion candidate that waits for a decision, or the decision.",
-    "heartbeat.v1.json": "The heartbeat, where a launcher writes one.",
+    "heartbeat.v1.json": "The heartbeat, where a launcher writes one, and how a launched run ended.",
     "rate-limit.json": "A provider's limit and its end.",
     "escalation.json": "A recovery that the runtime proposes and may not run by itself.",
     EVENT_LOG: "The event log: what the run did, line by line.",
@@ -102,7 +107,7 @@ def render() -> str:
         f"{code(aside)}, reported as `store_corrupt` and rebuilt from the event log. It is never\n"
         "deleted; remove it when nobody needs it any more.",
         "## What is read",
-        "Below the checkout of a loop. opsd never writes, moves, locks or removes any of these.",
+        _READ_NOTE,
         table(("file", "what is taken from it"), _read()),
     )
 

@@ -133,7 +133,8 @@ def test_every_file_that_we_write_is_described() -> None:
 def test_the_readme_shows_a_table_as_opsctl_prints_it() -> None:
     """Columns, states and codes are those of the code; the lines themselves were printed once."""
     (shown,) = blocks(text_of(ROOT / "README.md"), "console")
-    header, *rows = [re.split(r" {2,}", line) for line in shown.splitlines()[3:]]
+    table = shown.split("\n\n")[1]
+    header, *rows = [re.split(r" {2,}", line) for line in table.splitlines()]
 
     assert tuple(header) == HEADERS
     assert rows
