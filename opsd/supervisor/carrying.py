@@ -6,6 +6,7 @@ executing after a crash is only looked at.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -29,6 +30,7 @@ from opsd.supervisor.books import Books
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Member, Roster
 
+HANGS = "its files could not be read in time"
 LOOK_LIMIT_S = 15.0
 """A loop that cannot be looked at within this time is not acted on."""
 FIRST_PAUSE_S = 0.2
@@ -101,7 +103,10 @@ class Carrier:
             return
         run = member.run
         if intent.status is IntentStatus.AMBIGUOUS and not run.ref.is_remote:
-            verdict, scene = await self._verdict(intent, run)
+            try:
+                verdict, scene = await self._verdict(intent, run)
+            except TimeoutError:
+                return
             if verdict.outcome is not Outcome.NOT_YET:
                 attempts = intent.confirmation.attempts + 1 if intent.confirmation is not None else 1
                 now = self._clock.now()
@@ -120,8 +125,13 @@ class Carrier:
         return await fresh(self._intake, member)
 
     async def scene(self, run: Run, intent: Intent | None = None) -> Scene:
-        """The files and processes that an intent is about, as they are at this moment."""
-        return await self._looks.run(partial(self._scene, run, intent))
+        """The files and processes that an intent is about, as they are at this moment.
+
+        Raises:
+            TimeoutError: a disk hangs; its thread is left behind, and nobody acts on what it cannot show.
+        """
+        with anyio.fail_after(LOOK_LIMIT_S):
+            return await self._looks.run(partial(self._scene, run, intent))
 
     def log_path(self, intent: Intent) -> str:
         return self._hands.layout.launch_log(intent.loop_id, intent.id)
@@ -151,10 +161,10 @@ class Carrier:
         if (refusal := unseen(problem)) is not None:
             return await self._closed(life.refused(intent, refusal, self._clock.now()))
         run = (self._roster.get(intent.loop_id) or member).run
-        scene = await self.scene(run)
+        scene, refusal = await self._weighed(intent, run)
         now = self._clock.now()
-        refusal = gate.refuse(intent, run, scene, now)
-        if refusal is not None:
+        if scene is None or refusal is not None:
+            refusal = refusal or Refusal("picture_incomplete", f"The loop could not be looked at: {HANGS}.")
             return await self._closed(life.refused(intent, refusal, now))
         todo = self._todo(intent, run, scene)
         executing = life.executing(intent, watermark(run, scene, now), todo, now)
@@ -165,6 +175,14 @@ class Carrier:
             return await self._closed(life.refused(intent, refusal, self._clock.now()))
         self._log.info("intent.executing", **gist(executing), command="; ".join(map(words, todo)))
         return await self._after(executing, await self._done(executing, run, todo))
+
+    async def _weighed(self, intent: Intent, run: Run) -> tuple[Scene | None, Refusal | None]:
+        """What there is to see, and what objects to acting on it; no scene where a disk hangs."""
+        try:
+            scene = await self.scene(run)
+        except TimeoutError:
+            return None, None
+        return scene, gate.refuse(intent, run, scene, self._clock.now())
 
     async def _done(self, intent: Intent, run: Run, todo: Sequence[Act]) -> Refusal | list[ActResult]:
         self.acting += 1
@@ -206,9 +224,10 @@ class Carrier:
         # It failed, and one look tells whether it had its effect all the same.
         if member is not None and await self.fresh(member) is None:
             run = (self._roster.get(intent.loop_id) or member).run
-            verdict, scene = await self._verdict(after, run)
-            now = self._clock.now()
-            after = life.looked_back(after, evidence.confirmation(after, verdict, run, scene, 1, now), now)
+            with suppress(TimeoutError):
+                verdict, scene = await self._verdict(after, run)
+                now = self._clock.now()
+                after = life.looked_back(after, evidence.confirmation(after, verdict, run, scene, 1, now), now)
         return await self._closed(after)
 
     async def _confirm(self, intent: Intent) -> None:
@@ -226,16 +245,19 @@ class Carrier:
                 return
             problem = await self.fresh(member)
             attempts += 1
-            if problem is None:
-                run = (self._roster.get(intent.loop_id) or member).run
-                verdict, scene = await self._verdict(intent, run)
-                now = self._clock.now()
+            run = (self._roster.get(intent.loop_id) or member).run
+            try:
+                found = await self._verdict(intent, run) if problem is None else None
+            except TimeoutError:
+                found, problem = None, HANGS
+            now = self._clock.now()
+            if found is not None:
+                verdict, scene = found
                 seen = evidence.confirmation(intent, verdict, run, scene, attempts, now)
                 if verdict.outcome is not Outcome.NOT_YET:
                     await self._closed(life.judged(intent, verdict, seen, now))
                     return
             else:
-                now = self._clock.now()
                 seen = evidence.unseen(attempts, f"The loop could not be looked at: {problem}.", now)
             now_s = self._clock.monotonic()
             if now_s >= end_s:

@@ -36,7 +36,7 @@ from opsd.protocol import (
 from opsd.store.store import Store
 from opsd.supervisor.bell import Bell
 from opsd.supervisor.books import Books
-from opsd.supervisor.carrying import Carrier, gist, unseen
+from opsd.supervisor.carrying import HANGS, Carrier, gist, unseen
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from opsd.supervisor.modes import ModeKeeper
@@ -107,7 +107,12 @@ class Desk:
             problem = await self._carrier.fresh(member)
             run = self._managed(loop_id).run
             # A disk that hangs would hang again, and hold a thread that others wait for.
-            scene = None if run.ref.is_remote or problem is not None else await self._carrier.scene(run)
+            scene = None
+            if not run.ref.is_remote and problem is None:
+                try:
+                    scene = await self._carrier.scene(run)
+                except TimeoutError:
+                    problem = HANGS
             now = self._clock.now()
             intent = self._drafted(run, scene, request, actor, now)
             in_flight = self._in_flight(run)
@@ -204,6 +209,8 @@ class Desk:
             self._carrier.heard(loop_id)
         if self._books.is_followed(loop_id):
             self._to_look.add(loop_id)
+            if changed:
+                self._bell.ring()
 
     def modes_changed(self) -> None:
         """Another mode holds for some loop: every picture says so."""

@@ -189,7 +189,7 @@ class Supervisor:
             roster=self._roster,
             intake=self._intake,
             acts=threads.acts,
-            looks=threads.looks,
+            looks=threads.passes,
             clock=clock,
             log=log,
             most_at_once=acts_at_once,
