@@ -3,6 +3,8 @@
 import socket
 from datetime import UTC, datetime
 
+import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 
@@ -11,9 +13,10 @@ from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.observation import Malformed, UnreachableCause
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer
 from opsd.protocol import AckRequest, IntentReply, IntentRequest, SpriteIntentRequest
+from opsd.services import Limits
 from opsd.services.acts import CONTROL_BYTES_MAX
 from tests.services.asking import LOOP, a_loop, services, unreachable
-from tests.services.peer import NEWER, Act, Peer, answers, closes_afterwards, hangs_up, listening, sends, stays_silent
+from tests.services.peer import NEWER, Act, Peer, answers, hangs_up, listening, sends, stays_silent
 
 AT = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 CONTROL = ControlRequest("demo-loop", "cancel", "riya", "tr-1", "key-1")
@@ -227,8 +230,7 @@ async def test_nor_after_an_answer_that_others_get_asked_for_again(status: int) 
 
 async def test_control_never_goes_out_on_a_connection_that_may_be_closed_already() -> None:
     """What is written into such a one may or may not have arrived, and nobody could tell."""
-    watch = closes_afterwards(answers(b"{}", 500))
-    peer = Peer(watch, answers({"ok": True, "exitCode": 0}))
+    peer = Peer(answers(b"{}", 500), answers({"ok": True, "exitCode": 0}))
     async with listening(peer), services() as made:
         ref = a_loop(peer)
         await made.intent(ref, "i-1", wait_s=0.1)
@@ -236,6 +238,34 @@ async def test_control_never_goes_out_on_a_connection_that_may_be_closed_already
 
     assert (answer.status, answer.problem) == (200, None)
     assert [asked.connection for asked in peer.asked] == [1, 2]
+
+
+async def test_what_may_have_been_heard_once_stays_so_however_the_next_attempt_fails() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hears_one() -> None:
+            with listener.accept()[0] as stream:
+                stream.recv(65_536)
+                listener.close()
+
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with anyio.create_task_group() as tasks, services() as made:
+            tasks.start_soon(anyio.to_thread.run_sync, hears_one)
+            request = IntentRequest(IntentKind.CANCEL, idempotency_key="key-1")
+            answer = await made.submit(a_loop(base_url, attempts=2), request)
+
+    assert "refuses connections" in unreachable(answer.problem).problem
+    assert (answer.attempts, answer.surely_not_sent) == (2, False)
+
+
+async def test_a_control_response_without_bound_is_none() -> None:
+    """It goes on into rows of ours as it stands."""
+    body = {"ok": True, "x": "y" * CONTROL_BYTES_MAX}
+    async with listening(Peer(answers(body))) as peer, services(limits=Limits()) as made:
+        answer = await made.control(a_loop(peer), CONTROL)
+
+    assert isinstance(answer.problem, Malformed)
+    assert "control response has more" in answer.problem.problem
 
 
 async def test_control_carries_what_the_contract_asks_for() -> None:
@@ -278,7 +308,6 @@ async def test_a_control_response_is_handed_on_whatever_it_says(status: int, bod
         (200, "[]", None),
         (200, {"exitCode": 0}, None),
         (200, {"ok": False, "error": {"code": "x"}}, None),
-        (200, {"ok": True, "x": "y" * CONTROL_BYTES_MAX}, None),
         (500, "<html>", None),
         (500, {"ok": False, "error": {"code": "broken"}}, None),
         (409, {"ok": False, "error": {"code": "fence_mismatch"}}, "fence_mismatch"),

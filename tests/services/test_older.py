@@ -274,7 +274,16 @@ async def test_snapshots_alone_are_asked_for_where_events_are_off(tmp_path: Path
     assert first.artifacts.active_run.presence is Presence.PRESENT
     assert still.observation is None
     assert changed.artifacts.approval.presence is Presence.PRESENT
-    assert loop.asked() == ["/ops/observe", *["/ops/snapshot"] * 3]
+    assert [path for path in loop.asked() if path != "/ops/observe"] == ["/ops/snapshot"] * 3
+
+
+async def test_a_newer_service_too_is_asked_for_snapshots_alone_where_events_are_off(tmp_path: Path) -> None:
+    async with watching(tmp_path, events=False) as loop:
+        loop.checkout.append(event("loop_start"))
+        loop.old.headers = dict(NEWER)
+        found = seen((await loop.look()).observation)
+
+    assert (loop.asked(), list(found.events)) == (["/ops/snapshot"], [])
 
 
 async def test_events_come_once_they_are_switched_on_although_nothing_else_has_changed(tmp_path: Path) -> None:

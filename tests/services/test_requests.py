@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from opsd.model.observation import UnreachableCause
 from opsd.model.service import ServiceAnswer
@@ -130,6 +131,16 @@ async def test_nothing_outlasts_the_deadline(act: Act) -> None:
     assert time.monotonic() - began_s < QUICK.total_s + 1.0
     assert answer.attempts >= 2
     assert answer.took_s <= QUICK.total_s + 0.5
+
+
+@pytest.mark.slow
+async def test_the_last_attempt_has_only_the_time_that_is_left() -> None:
+    began_s = time.monotonic()
+
+    answer = await observed(Peer(stays_silent()), attempts=3, limits=replace(QUICK, answer_s=30.0, total_s=1.0))
+
+    assert answer.codes == ("timed_out",)
+    assert time.monotonic() - began_s < 5.0
 
 
 async def test_an_answer_that_is_held_back_has_that_much_longer_and_is_then_asked_for_at_once() -> None:
@@ -271,12 +282,19 @@ async def test_a_wish_to_be_left_alone_is_granted_within_the_deadline_and_else_e
 
 
 async def test_a_connection_that_was_closed_while_it_was_kept_costs_no_attempt() -> None:
-    peer = Peer(closes_afterwards(GOOD), closes_afterwards(GOOD))
+    """It may be closed before the next request is made, or just as it goes out."""
+    peer = Peer(closes_afterwards(GOOD), GOOD, hangs_up(), GOOD)
     async with listening(peer), services() as made:
-        answers_ = [await made.observe(a_first_look(peer), known=None, wait_s=0.1) for _ in range(3)]
+        told = [await made.observe(a_first_look(peer), known=None, wait_s=0.1) for _ in range(3)]
 
-    assert [answer.codes for answer in answers_] == [("200",)] * 3
-    assert peer.connections == 3
+    assert [answer.codes for answer in told] == [("200",)] * 3
+    assert [asked.connection for asked in peer.asked] == [1, 2, 2, 3]
+
+
+async def test_a_connection_that_is_closed_when_it_is_new_costs_one() -> None:
+    answer = await observed(Peer(hangs_up()), attempts=2, wait_s=0.1)
+
+    assert answer.codes == ("closed", "closed")
 
 
 async def test_who_waits_for_news_keeps_his_connection_and_who_does_not_lets_it_go() -> None:

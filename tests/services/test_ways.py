@@ -12,7 +12,7 @@ from opsd.services.way import KEEPALIVE_S
 from tests.doubles.clock import VirtualClock
 from tests.doubles.threads import Inline
 from tests.services.asking import QUICK, a_first_look, a_loop, a_reply, a_seen, services
-from tests.services.peer import NEWER, Peer, answers, listening, stays_silent
+from tests.services.peer import NEWER, Asked, Peer, Stream, answers, listening, stays_silent
 
 GOOD = answers(a_reply(a_seen("loop_start")), headers=NEWER)
 
@@ -72,21 +72,30 @@ async def test_a_loop_that_left_takes_its_connections_along_unless_a_neighbour_n
 
 
 async def test_a_call_that_is_under_way_when_its_loop_leaves_ends_as_it_would() -> None:
-    peer = Peer(stays_silent())
-    async with listening(peer), services() as made, anyio.create_task_group() as tasks:
-        answers_ = []
+    peer = Peer(GOOD)
+    async with listening(peer), services() as made:
+        going_on = anyio.Event()
+
+        async def answers_late(stream: Stream, asked: Asked) -> bool:
+            await going_on.wait()
+            return await GOOD(stream, asked)
+
+        peer.script[:] = [answers_late]
+        told = []
 
         async def ask() -> None:
-            answers_.append(await made.observe(a_first_look(peer), known=None, wait_s=0))
+            told.append(await made.observe(a_first_look(peer), known=None, wait_s=0.1))
 
-        tasks.start_soon(ask)
-        await until_open(peer, 1)
-        made.forget(a_loop(peer))
-        await made.tidy()
-        assert peer.open == 1
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await until_open(peer, 1)
+            made.forget(a_loop(peer))
+            await made.tidy()
+            assert peer.open == 1
+            going_on.set()
+        await until_open(peer, 0)
 
-    assert answers_[0].codes == ("timed_out",)
-    await until_open(peer, 0)
+    assert told[0].codes == ("200",)
 
 
 async def test_who_is_cancelled_leaves_no_connection_behind() -> None:
