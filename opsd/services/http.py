@@ -73,7 +73,7 @@ class HttpServices:
             return self._answer(None, _NO_SERVICE, None, ())
         place = self._place(ask.ref, service)
         calls: tuple[Called, ...] = ()
-        if not place.is_older:
+        if service.events and not place.is_older:  # a look brings what the run logs, a snapshot does not
             asked = ObserveRequest(
                 ask.ref.loop_id, ask.cursor, ask.from_start, known, min(wait_s, WAIT_MAX_S), secrets.token_hex(8)
             )
