@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import api, artifacts, commands, reasons, refusals, schemas
+from docs.generate import api, artifacts, commands, reasons, refusals, schemas, service
 from opsd import logs, settings
 from opsd.store.schemas import schemas as schema_documents
 
@@ -18,6 +18,7 @@ _PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.render,
     "refusals.md": refusals.render,
     "schemas.md": schemas.render,
+    "service.md": service.render,
     "settings.md": settings.reference_page,
 }
 

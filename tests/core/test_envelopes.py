@@ -36,8 +36,8 @@ def sources(
     )
 
 
-def event(name: str = "role_end", **members: str) -> EventLine:
-    return EventLine("2026-11-04T09:30:00Z", name, **members)
+def event(name: str = "role_end", status: str | None = None) -> EventLine:
+    return EventLine("2026-11-04T09:30:00Z", name, status=status)
 
 
 RUNNING = RuntimeState(active=True, current_loop_id="demo")

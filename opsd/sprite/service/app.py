@@ -38,24 +38,58 @@ Handle = Callable[[Sprite, Call], Awaitable[Response]]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`{id}` in the path stands for an intent's. `waits`: an answer may be held back for `WAIT_MAX_S`."""
+    """`{id}` in the path stands for an intent's. `waits`: an answer may be held back for `WAIT_MAX_S`.
+
+    `acts`: it may change something, which is worth a line in the log. `ours`: the contract does not know it.
+    """
 
     method: str
     path: str
     handle: Handle
+    says: str
     waits: bool = False
+    acts: bool = False
+    ours: bool = True
 
 
 ENDPOINTS: Final = (
-    Endpoint("GET", "/healthz", reading.healthz),
-    Endpoint("GET", "/ops/snapshot", reading.snapshot),
-    Endpoint("GET", "/ops/events", reading.events),
-    Endpoint("POST", "/ops/control", control.control, waits=True),
-    Endpoint("POST", "/ops/observe", intents.observe, waits=True),
-    Endpoint("POST", "/ops/intents", intents.submit, waits=True),
-    Endpoint("GET", "/ops/intents/{id}", intents.show, waits=True),
-    Endpoint("POST", "/ops/intents/{id}/ack", intents.acknowledge),
-    Endpoint("POST", "/ops/pages", pages.page, waits=True),
+    Endpoint("GET", "/healthz", reading.healthz, "Whether every part of the service is in time.", ours=False),
+    Endpoint(
+        "GET",
+        "/ops/snapshot",
+        reading.snapshot,
+        "The artifacts of the loop `loopId` as they are: a `loop_run_snapshot`.",
+        ours=False,
+    ),
+    Endpoint(
+        "GET",
+        "/ops/events",
+        reading.events,
+        "The events of the loop `loopId` behind line `cursor`, at most `maxEvents` (0: all): `loop_run_event`s.",
+        ours=False,
+    ),
+    Endpoint(
+        "POST",
+        "/ops/control",
+        control.control,
+        "Cancel, approve or reject, and what came of it. `expect` (what the operator saw) and `wait` (s) are ours.",
+        waits=True,
+        acts=True,
+        ours=False,
+    ),
+    Endpoint(
+        "POST",
+        "/ops/observe",
+        intents.observe,
+        "A look at a loop with a cursor, as a manager's own would be; held back while there is no news.",
+        waits=True,
+    ),
+    Endpoint("POST", "/ops/intents", intents.submit, "Take an intent in, under its key.", waits=True, acts=True),
+    Endpoint("GET", "/ops/intents/{id}", intents.show, "An intent as it stands, or once `until` is true.", waits=True),
+    Endpoint("POST", "/ops/intents/{id}/ack", intents.acknowledge, "Settle an ambiguous intent by a word.", acts=True),
+    Endpoint(
+        "POST", "/ops/pages", pages.page, "Events, role logs or a verification, as `opsctl` shows them.", waits=True
+    ),
 )
 _BY_PATH: Final = {(endpoint.method, endpoint.path): endpoint for endpoint in ENDPOINTS}
 _INTENT: Final = re.compile(r"/ops/intents/(?P<id>[A-Za-z0-9_-]{1,128})(?P<ack>/ack)?\Z")
@@ -167,13 +201,21 @@ def _endpoint(method: str, path: str) -> tuple[Endpoint, str]:
     """
     if method not in ("GET", "POST"):
         raise ServiceError(NOT_IMPLEMENTED, f"{method[:20]!a} is not served; GET and POST are")
-    path_id = ""
-    if found := _INTENT.match(path):
-        path, path_id = f"/ops/intents/{{id}}{found['ack'] or ''}", found["id"]
+    path, path_id = _without_id(path)
     endpoint = _BY_PATH.get((method, path))
     if endpoint is None:
         raise ServiceError(NOT_FOUND, f"there is no {method} {path[:200]!a}")
     return endpoint, path_id
+
+
+def _without_id(path: str) -> tuple[str, str]:
+    found = _INTENT.match(path)
+    return (path, "") if found is None else (f"/ops/intents/{{id}}{found['ack'] or ''}", found["id"])
+
+
+def _acts(method: str, path: str) -> bool:
+    endpoint = _BY_PATH.get((method, _without_id(path)[0]))
+    return endpoint is not None and endpoint.acts
 
 
 def _refusal(error: ServiceError) -> Response:
@@ -193,7 +235,7 @@ def _tell(log: Log, scope: Scope, status: int, refused: ServiceError | None, tra
         log.error("sprite.request", status=status, took_ms=took_ms, trace=trace)
     elif status in (401, 429):
         log.warning("sprite.request", status=status, took_ms=took_ms)
-    elif scope["method"] == "POST" and scope["path"] != "/ops/observe":
+    elif _acts(scope["method"], scope["path"]):
         log.info("sprite.request", status=status, took_ms=took_ms)
     else:
         log.debug("sprite.request", status=status, took_ms=took_ms)

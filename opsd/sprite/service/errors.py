@@ -21,18 +21,29 @@ RATE_LIMITED: Final = "rate_limited"
 OVERLOADED: Final = "overloaded"
 REFUSED: Final = "refused"
 
-STATUS: Final[Mapping[str, int]] = {
-    INVALID_REQUEST: 400,
-    INVALID_JSON: 400,
-    UNAUTHORIZED: 401,
-    NOT_FOUND: 404,
-    RUNTIME_ERROR: 502,
-    NOT_IMPLEMENTED: 501,
-    RATE_LIMITED: 429,
-    OVERLOADED: 503,
+
+class Entry(msgspec.Struct, frozen=True):
+    status: int
+    says: str
+
+
+ERROR_CODES: Final[Mapping[str, Entry]] = {
+    INVALID_REQUEST: Entry(400, "A parameter or member is missing or makes no sense; the message names it."),
+    INVALID_JSON: Entry(400, "The body is not JSON in UTF-8."),
+    UNAUTHORIZED: Entry(401, "The token is missing or wrong."),
+    NOT_FOUND: Entry(404, "There is no such path for this method."),
     # Neither among the statuses that the contract's client tries again, nor a 2xx that it would take for done.
-    REFUSED: 422,
+    REFUSED: Entry(422, "Nothing was done; `reason` is the refusal's code, or why the request was not taken in."),
+    RATE_LIMITED: Entry(429, "This address asks too often; `Retry-After` says when to come again."),
+    NOT_IMPLEMENTED: Entry(501, "The method is neither GET nor POST."),
+    RUNTIME_ERROR: Entry(
+        502,
+        "The runtime's files do not make an answer; `reason` is `unknown_loop`, `artifacts_missing`, "
+        "`artifacts_unreadable`, `cursor_ahead` or `invalid_event`.",
+    ),
+    OVERLOADED: Entry(503, "Too much is being answered already, or a part of the service is not in time."),
 }
+"""Beside those of the control socket."""
 
 
 class ErrorWords(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,7 +72,7 @@ class ServiceError(Exception):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = STATUS[code] if status is None else status
+        self.status = ERROR_CODES[code].status if status is None else status
         self.words = ErrorWords(code, message, reason, details or {})
         self.retry_after_s = retry_after_s
 
