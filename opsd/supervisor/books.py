@@ -7,7 +7,7 @@ intent never stands before an earlier one.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import anyio
@@ -35,6 +35,7 @@ from opsd.supervisor.findings import DaemonFindings
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.roster import Roster
 
+_REFUSED_SHOWN = timedelta(minutes=1)
 HELD_SETTLED = 1_000
 """So many settled intents of all loops can be asked for from memory; older ones are in the files."""
 
@@ -245,7 +246,9 @@ class Books:
         if failures:
             first = failures[0]
             evidence = f"{first.path}: {first.problem}; intents are refused, {self.unwritten} of their rows wait"
-            if self._findings.add("store_unwritable", evidence, now, about="intents"):
+            # Where no row waits nothing is tried again by itself, which would show that the disk takes them now.
+            until = None if self._unwritten else now + _REFUSED_SHOWN
+            if self._findings.add("store_unwritable", evidence, now, about="intents", until=until):
                 self._log.error("intent.unwritable", path=first.path, problem=first.problem, loops=len(failures))
         elif self._findings.clear("store_unwritable", about="intents"):
             self._log.info("intent.writable")

@@ -24,6 +24,8 @@ class DaemonFindings:
         """
         if until is not None:
             self._until[code, about] = until
+        else:
+            self._until.pop((code, about), None)
         known = self._current.get((code, about))
         since = known.since if known else now
         self._current[code, about] = Finding(

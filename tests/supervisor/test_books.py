@@ -31,7 +31,7 @@ async def test_what_cannot_be_written_down_is_not_done() -> None:
     async with open_for(a="running") as office:
         trouble = full_disk(office, "intent-log")
         answer = await office.ask("a", "cancel", idempotency_key="k")
-        await office.pass_by(60)
+        await office.pass_by(30)
 
         assert trouble.fired
         assert code(answer) == "store_unwritable"
@@ -44,6 +44,17 @@ async def test_what_cannot_be_written_down_is_not_done() -> None:
         done = await office.settled("a", "cancel", idempotency_key="k")
 
         assert done.status is IntentStatus.CONFIRMED
+        assert office.world.codes() == []
+
+
+async def test_a_refusal_for_the_disks_sake_is_no_lasting_trouble() -> None:
+    """Nothing waits to be written, so nothing would ever show that the disk is well again."""
+    async with open_for(a="running") as office:
+        full_disk(office, "intent-log")
+        await office.ask("a", "cancel")
+        office.world.files.heal()
+        await office.pass_by(61)
+
         assert office.world.codes() == []
 
 
