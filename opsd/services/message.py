@@ -27,7 +27,7 @@ class Limits(msgspec.Struct, frozen=True):
     total_s: float = 30.0
     pause_longest_s: float = 10.0
     retry_after_max_s: float = 900.0
-    answer_bytes: int = 16 * 1024 * 1024
+    answer_bytes: int = 32 * 1024 * 1024
     idle_max: int = 1_024
 
 

@@ -21,7 +21,9 @@ from opsd.model.run import LoopRef
 from opsd.model.wire import ObserveReply
 from opsd.ports import Ask
 from opsd.processes import ProcFs
+from opsd.services.message import Limits as ClientLimits
 from opsd.transports.local import LocalTransport
+from opsd.transports.tail import STANDARD_LIMITS
 from tests.doubles.process import wait_until
 from tests.sprite.service.serving import Sprite, SpriteService, sprite
 
@@ -218,3 +220,16 @@ def test_who_waits_is_answered_when_the_service_stops(live: Sprite) -> None:
 
         assert waiting.result(20).observation is None
         assert code == 0
+
+
+@pytest.mark.slow
+def test_the_longest_line_that_is_an_event_fits_into_what_a_manager_takes(live: Sprite) -> None:
+    first = seen(observe(live.service, live.loop_id))
+    head = '{"timestamp":"2026-11-21T12:00:00Z","event":"role_end","data":{"text":"'
+    with log_of(live).open("a") as log:
+        log.write(head + "x" * (STANDARD_LIMITS.line_bytes - len(head) - 3) + '"}}\n')
+    body = {"loopId": live.loop_id, "cursor": json.loads(msgspec.json.encode(cursor(live, first)))}
+    told = live.service.ask("POST", "/ops/observe", body)
+
+    assert len(seen(msgspec.json.decode(told.body, type=ObserveReply)).events) == 1
+    assert len(told.body) < ClientLimits().answer_bytes
