@@ -87,10 +87,12 @@ class ServiceFace:
 
 
 async def _serving(sock: socket.socket, app: ServiceApp, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    await serve(sock, app, limits=ServerLimits(), protocol=_Protocol, task_status=task_status)
+    await serve(sock, app, limits=ServerLimits(), protocol=ServiceProtocol, task_status=task_status)
 
 
-class _Protocol(BoundedProtocol):
+class ServiceProtocol(BoundedProtocol):
+    """What makes no HTTP is told in the contract's form."""
+
     not_http = ApiError(ErrorCode.BAD_REQUEST, "this is not HTTP/1.1, or its head makes no sense")
 
     @staticmethod
