@@ -129,7 +129,8 @@ class ServiceApp:
             except ServiceError as error:
                 refused = error
                 response = _refusal(error)
-            await response(scope, receive, announced)
+            with anyio.fail_after(self._sprite.limits.send_s):
+                await response(scope, receive, announced)
         except Exception:
             trace = traceback.format_exc()
             if status:

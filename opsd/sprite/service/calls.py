@@ -37,7 +37,8 @@ class Sprite(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """`query` has the first value of each parameter, blank ones left out. `id` is the part of the path that varies.
 
-    `features` are those that the peer understands; `peer` is its address.
+    `features` are those that the peer understands; `peer` is its address. `takes_pieces`: an answer may be sent before
+    its length is known.
     """
 
     query: Mapping[str, str]
@@ -47,6 +48,7 @@ class Call(msgspec.Struct, frozen=True):
     key: str | None
     features: frozenset[str]
     peer: str
+    takes_pieces: bool
 
 
 async def read_call(request: Request, path_id: str, peer: str) -> Call:
@@ -70,6 +72,7 @@ async def read_call(request: Request, path_id: str, peer: str) -> Call:
         key=request.headers.get("x-idempotency-key") or None,
         features=frozenset(request.headers.get(FEATURES_HEADER, "").split()),
         peer=peer,
+        takes_pieces=request.scope.get("http_version") != "1.0",
     )
 
 

@@ -9,7 +9,8 @@ class Limits(msgspec.Struct, frozen=True):
     """`requests_s` is how many requests a second a peer may keep up, `burst` how many at once.
 
     `running` bounds all requests that are being answered. `body_s` is for a request's body to arrive, `request_s` for
-    an answer to be made, beside what it was asked to be held back. `page_bytes`: a longer answer is streamed.
+    an answer to be made, beside what it was asked to be held back, `send_s` for the peer to take it. `page_bytes`: what
+    of a log is longer is sent in pieces.
     """
 
     requests_s: float = 50.0
@@ -18,6 +19,7 @@ class Limits(msgspec.Struct, frozen=True):
     running: int = 256
     body_s: float = 10.0
     request_s: float = 30.0
+    send_s: float = 300.0
     page_bytes: int = 4 * 1024 * 1024
 
 

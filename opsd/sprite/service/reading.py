@@ -69,7 +69,7 @@ async def events(sprite: Sprite, call: Call) -> Response:
         head = msgspec.json.encode(_EventsHead(True, "v1", page.source, call.trace_id))[:-1] + b',"events":['
         position = EventsCursor(page.last_line, page.line_count, whole(now))
         tail = b'],"cursor":' + msgspec.json.encode(position) + b"}"
-        if page.size_bytes <= sprite.limits.page_bytes:
+        if page.size_bytes <= sprite.limits.page_bytes or not call.takes_pieces:
             body = await sprite.reads.run(lambda: b"".join(page.pieces()))
             return Response(head + body + tail, media_type=JSON)
     except EnvelopeError as error:

@@ -133,6 +133,38 @@ async def test_more_at_once_than_can_be_answered_are_sent_away_for_a_while(tmp_p
     assert after.status == 200
 
 
+def a_long_log(repo: Path, count: int = 40_000) -> None:
+    folder = repo / ".superloop/loops/demo"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text('{"timestamp":"2026-11-21T12:00:00Z","event":"role_end"}\n' * count)
+
+
+async def test_who_knows_no_pieces_has_a_long_answer_in_one(tmp_path: Path) -> None:
+    a_long_log(tmp_path)
+    async with answering(tmp_path, Limits(page_bytes=1_000), Held(held=False)) as port:
+        told = await say(port, b"GET /ops/events?loopId=demo HTTP/1.0\r\nhost: o\r\n\r\n")
+
+    assert len(json.loads(told.body)["events"]) == 40_000
+    assert "chunked" not in told.head
+
+
+async def test_who_does_not_take_his_answer_does_not_hold_a_place_for_ever(tmp_path: Path) -> None:
+    a_long_log(tmp_path)
+    limits = Limits(page_bytes=1_000, send_s=0.5)
+    async with (
+        answering(tmp_path, limits, Held(held=False)) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as peer,
+    ):
+        await peer.send(b"GET /ops/events?loopId=demo HTTP/1.1\r\nhost: o\r\n\r\n")
+        await anyio.sleep(1.0)
+        with anyio.fail_after(10):
+            received = b"".join([piece async for piece in peer])
+        after = await say(port, request("/healthz"))
+
+    assert not received.endswith(b"0\r\n\r\n"), "half an answer does not look whole"
+    assert after.status == 200
+
+
 async def test_a_fault_of_ours_is_logged_and_the_service_goes_on(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         async with answering(tmp_path, QUICK, Held(held=False), BadDisk()) as port:
