@@ -151,15 +151,13 @@ async def test_who_knows_no_pieces_has_a_long_answer_in_one(tmp_path: Path) -> N
 async def test_who_does_not_take_his_answer_does_not_hold_a_place_for_ever(tmp_path: Path) -> None:
     a_long_log(tmp_path)
     limits = Limits(page_bytes=1_000, send_s=0.5)
-    async with (
-        answering(tmp_path, limits, Held(held=False)) as port,
-        await anyio.connect_tcp("127.0.0.1", port) as peer,
-    ):
-        await peer.send(b"GET /ops/events?loopId=demo HTTP/1.1\r\nhost: o\r\n\r\n")
-        await anyio.sleep(1.0)
-        with anyio.fail_after(10):
-            received = b"".join([piece async for piece in peer])
-        after = await say(port, request("/healthz"))
+    with structlog.testing.capture_logs() as logged:
+        async with answering(tmp_path, limits, Held(held=False)) as port:
+            async with await anyio.connect_tcp("127.0.0.1", port) as peer:
+                await peer.send(b"GET /ops/events?loopId=demo HTTP/1.1\r\nhost: o\r\n\r\n")
+                await eventually(lambda: any("trace" in each for each in logged))
+                received = b"".join([piece async for piece in peer])
+            after = await say(port, request("/healthz"))
 
     assert not received.endswith(b"0\r\n\r\n"), "half an answer does not look whole"
     assert after.status == 200
