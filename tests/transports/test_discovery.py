@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from opsd.disk import Disk
-from opsd.transports.registry import discover, load_registry
+from opsd.transports.registry import configured, discover, load_registry
 from tests.transports.trees import Checkout
 
 
@@ -83,3 +83,24 @@ def test_loops_that_cannot_be_managed_are_listed_with_their_fault(tmp_path: Path
 
 def test_a_home_without_a_runtime_has_no_loops(tmp_path: Path) -> None:
     assert discover(Disk(), str(tmp_path)) == ()
+
+
+def test_a_configuration_names_loops_that_have_left_no_folder_yet(tmp_path: Path) -> None:
+    folder = tmp_path / ".superloop"
+    folder.mkdir()
+    assert configured(Disk(), str(tmp_path)) == ()
+
+    (folder / "config.json").write_text(
+        '{"loops": [{"id": "beta"}, {"id": "../up"}, {"name": "none"}, {"id": "alpha"}]}'
+    )
+    found = configured(Disk(), str(tmp_path))
+    assert found is not None
+    assert {ref.loop_id: ref.fault for ref in found} == {"../up": "loop_id_unsafe", "alpha": None, "beta": None}
+
+
+@pytest.mark.parametrize("text", ["", '{"loops": [', "[]"])
+def test_a_configuration_that_is_just_being_written_names_nothing_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".superloop").mkdir()
+    (tmp_path / ".superloop/config.json").write_text(text)
+
+    assert configured(Disk(), str(tmp_path)) is None
