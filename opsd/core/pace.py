@@ -44,14 +44,17 @@ def after_answer(
 ) -> Next:
     """`quiet_s` is for how long no poll has brought news; `wait_s` how long the service can hold an answer back.
 
-    A run that goes on is also asked when its silence would become worth a finding: nobody is called stale unasked.
+    A run that goes on is also asked when its silence would become worth a finding: nobody is called stale unasked. An
+    answer is held back no longer than until then, or the verdict would come late by so much.
     """
     if not goes_on(run):
         return Next(pace.idle_s * (0.9 + 0.2 * jitter))
-    if quiet_s < pace.quiet_after_s:
-        return Next(pace.fast_s * 0.1 * jitter, wait_s) if wait_s else Next(pace.fast_s * (0.75 + 0.5 * jitter))
-    in_s = min(pace.idle_s, quiet_s * (0.75 + 0.5 * jitter))
     turn_s = _next_turn_s(run, thresholds, now)
+    if quiet_s < pace.quiet_after_s:
+        if not wait_s:
+            return Next(pace.fast_s * (0.75 + 0.5 * jitter))
+        return Next(pace.fast_s * 0.1 * jitter, wait_s if turn_s is None else min(wait_s, turn_s))
+    in_s = min(pace.idle_s, quiet_s * (0.75 + 0.5 * jitter))
     return Next(in_s if turn_s is None else min(in_s, turn_s))
 
 

@@ -59,6 +59,12 @@ def test_a_silent_run_is_asked_just_when_its_silence_would_count() -> None:
     assert after(a_run(event_age_s=800), quiet_s=800).in_s == 101
 
 
+def test_no_answer_is_held_back_beyond_the_moment_at_which_silence_counts() -> None:
+    """With nothing new to tell the service would wait, and the verdict with it."""
+    assert after(a_run(event_age_s=295), wait_s=25).wait_s == 6
+    assert after(a_run(event_age_s=10), wait_s=25).wait_s == 25
+
+
 def test_failures_are_retried_ever_later_and_rest_after_some() -> None:
     steps = [pace.after_failure(n, retry_after_s=None, jitter=1.0).in_s for n in range(1, 12)]
 
