@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from benchmarks.cases import cold, idle, increment, live, replay
+from benchmarks.cases import cold, far, idle, increment, live, replay, services
 from benchmarks.cases.case import Outcome, Plan
 from benchmarks.figures import Figure, Report, table
 from benchmarks.machine import machine
@@ -25,6 +25,8 @@ CASES: Mapping[str, tuple[str, Callable[[Plan], Outcome]]] = {
     "c": ("replay of a long log", replay.measure),
     "d": ("a pass over a long log", increment.measure),
     "e": ("idle loops", idle.measure),
+    "g": ("loops behind services", services.measure),
+    "h": ("a long log through a service", far.measure),
 }
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "results", "latest.json")
@@ -79,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     # Python 3.11 would refuse the empty default if `choices` were given.
     parser.add_argument("cases", nargs="*", metavar="CASE", type=_letter, help=f"default: all. {known}")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; no figure to quote")
-    parser.add_argument("--loops", type=int, metavar="N", help="this many loops in a, b and e")
-    parser.add_argument("--seconds", type=float, metavar="S", help="measure for so long in a and e")
+    parser.add_argument("--loops", type=int, metavar="N", help="this many loops in a, b, e and g")
+    parser.add_argument("--seconds", type=float, metavar="S", help="measure for so long in a, e and g")
     parser.add_argument("--profile", action="store_true", help="sample the daemon, and print where its CPU time went")
     parser.add_argument("--scratch", default=ROOT, metavar="DIR", help=f"a folder on disk to work in (default {ROOT})")
     parser.add_argument("--out", metavar="FILE", help="where the JSON goes (default: beside the kept results, or /tmp)")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +23,14 @@ LOOK_S = 0.005
 class Daemon:
     """Starts with the block and is gone after it. With `profile_file` its threads are sampled into that file."""
 
-    def __init__(self, fleet: Fleet, folder: str, *, profile_file: str | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, folder: str, *, profile_file: str | None = None, flags: Sequence[str] = ()
+    ) -> None:
         self.socket = fleet.layout.socket
         self._log = os.path.join(folder, "opsd.log")
         self._is_sampled = profile_file is not None
         module = ["-m", "opsd"] if profile_file is None else ["-m", "benchmarks.sampler", profile_file, "opsd"]
-        self._words = [sys.executable, *module, "--repo", fleet.layout.home]
+        self._words = [sys.executable, *module, "--repo", fleet.layout.home, *flags]
         self.started_s = 0.0
         """When it was spawned, by the monotonic clock."""
 

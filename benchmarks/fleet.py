@@ -48,17 +48,26 @@ class Fleet(NamedTuple):
 
 def make_fleet(root: str, loops: int, cast: Sequence[tuple[str, str | None]]) -> Fleet:
     """Register `loops` loops under `root`; `cast` (scenario, moment to lay the tree down to) is dealt round."""
-    roles = []
-    for number, loop_id in enumerate(loop_ids(loops, seed=1)):
-        scenario, until = cast[number % len(cast)]
-        roles.append(Role(os.path.join(root, "checkouts", loop_id), loop_id, scenario, until))
+    roles = cast_of(root, loops, cast)
     layout = Layout(os.path.join(root, "home"))
-    registry = {
-        "schemaVersion": "v1",
-        "fleetId": "benchmark",
-        "loops": [{"loopId": role.loop_id, "transport": "local", "repoPath": role.repo} for role in roles],
-    }
+    register(layout, [local(role) for role in roles])
+    return Fleet(layout, roles)
+
+
+def cast_of(root: str, loops: int, cast: Sequence[tuple[str, str | None]]) -> tuple[Role, ...]:
+    """The loops as they are to be played, each in a checkout below `root`."""
+    return tuple(
+        Role(os.path.join(root, "checkouts", loop_id), loop_id, *cast[number % len(cast)])
+        for number, loop_id in enumerate(loop_ids(loops, seed=1))
+    )
+
+
+def local(role: Role) -> dict[str, object]:
+    """The loop in the registry of a home on the same host."""
+    return {"loopId": role.loop_id, "transport": "local", "repoPath": role.repo}
+
+
+def register(layout: Layout, entries: Sequence[dict[str, object]]) -> None:
     os.makedirs(os.path.dirname(layout.registry))
     with open(layout.registry, "w", encoding="utf-8") as file:
-        json.dump(registry, file)
-    return Fleet(layout, tuple(roles))
+        json.dump({"schemaVersion": "v1", "fleetId": "benchmark", "loops": entries}, file)

@@ -17,6 +17,7 @@ from opsd.model.effects import Journal
 from opsd.model.ids import LoopId, TraceId
 from opsd.model.lifecycle import RunRow
 from opsd.model.run import LoopRef
+from opsd.ports import Transport
 from opsd.processes import ProcFs
 from opsd.store.commit import LoopCommit
 from opsd.store.layout import Layout
@@ -25,15 +26,26 @@ from opsd.transports.local import LocalTransport
 
 
 class Pipeline:
-    """One loop whose checkout is its home as well, taken up where our own files left it."""
+    """One loop, taken up where our own files in `home` left it. Its checkout is `repo`, by default its home as well.
 
-    def __init__(self, repo: str, loop_id: str) -> None:
+    With `ref` and `transport` it is reached that way, and not on this disk.
+    """
+
+    def __init__(
+        self,
+        home: str,
+        loop_id: str,
+        *,
+        repo: str | None = None,
+        ref: LoopRef | None = None,
+        transport: Transport | None = None,
+    ) -> None:
         disk = Disk()
-        self.layout = Layout(repo)
+        self.layout = Layout(home)
         self.loop_id = LoopId(loop_id)
         self._store = Store(self.layout, disk)
-        self._passes = Passes(LocalTransport(disk, ProcFs()), Rules(home=repo), time.monotonic)
-        (restored,), _ = restore(self._store, [LoopRef(self.loop_id, repo)], datetime.now(UTC))
+        self._passes = Passes(transport or LocalTransport(disk, ProcFs()), Rules(home=home), time.monotonic)
+        (restored,), _ = restore(self._store, [ref or LoopRef(self.loop_id, repo or home)], datetime.now(UTC))
         self.run = restored.run
 
     def catch_up(self) -> int:
