@@ -309,6 +309,7 @@ async def test_every_command_has_examples() -> None:
         "intent",
         "approvals",
         "mode",
+        "transport",
     ):
         assert f"    {command} " in listed
     done = await opsctl(None, "wait", "--help")
@@ -331,6 +332,7 @@ def test_every_error_code_of_the_api_ends_in_its_exit_code() -> None:
         ErrorCode.LOOP_NOT_MANAGED: Exit.NO,
         ErrorCode.IDEMPOTENCY_CONFLICT: Exit.USAGE,
         ErrorCode.NOT_AMBIGUOUS: Exit.NO,
+        ErrorCode.CANNOT_SWITCH: Exit.NO,
         ErrorCode.PAYLOAD_TOO_LARGE: Exit.USAGE,
         ErrorCode.HEADERS_TOO_LARGE: Exit.USAGE,
         ErrorCode.INTERNAL: Exit.DAEMON_ERROR,
