@@ -336,9 +336,10 @@ class Desk:
         """What came of the request that this key stands for."""
         held = self._books.keyed(loop_id, key)
         if held is None:
-            held = await self._commits.apart(partial(self._store.find_intent, loop_id, key))
-            if held is not None and held.is_in_flight and self._books.intent(held.id) is None:
-                return None  # it was refused, because its row could not be flushed; nor could that be taken back
+            found = await self._commits.apart(partial(self._store.find_intent, loop_id, key))
+            if found is not None:
+                # Memory knows better. What is in flight in the log alone was refused, and its row not taken back.
+                held = self._books.intent(found.id) or (None if found.is_in_flight else found)
         if held is None:
             return None
         known = replay([held], key, _fingerprint(loop_id, request))

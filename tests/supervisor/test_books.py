@@ -200,6 +200,20 @@ async def test_a_key_of_what_could_not_be_written_down_is_free_although_its_row_
         assert office.executed("cancel") == 1
 
 
+async def test_a_key_of_what_a_restart_let_expire_is_free_although_the_disk_does_not_know_it_yet() -> None:
+    async with open_for(a="running") as office:
+        full_disk(office, "intent-log", skip=1)
+        await office.settled("a", "cancel", idempotency_key="k")
+        assert office.steps("a") == ["recorded"]
+    world = office.reopened()
+    full_disk(office, "intent-log")
+    async with supervised(world):
+        again = await office.ask("a", "cancel", idempotency_key="k")
+
+        assert not again.replayed
+        assert code(again) == "store_unwritable"
+
+
 async def test_a_key_holds_through_restarts() -> None:
     async with open_for(a="running") as office:
         first = await office.settled("a", "cancel", idempotency_key="k")
