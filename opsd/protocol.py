@@ -50,6 +50,7 @@ class LoopControl(msgspec.Struct, frozen=True, rename="camel"):
 class LoopSummary(msgspec.Struct, frozen=True, rename="camel"):
     """One row of the fleet. `observed_at` is the last contact; `ages` are relative to the reply's own `at`.
 
+    `repo_path` is the checkout, or the base URL of the service in whose sprite it is.
     `fault` is why a listed loop is not managed. `health` is the contract's status, `overall_status` also counts our
     own findings. `needs_human` is true where somebody has to decide or act.
     """

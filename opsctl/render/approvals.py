@@ -46,5 +46,10 @@ def approval_facts(approval: PendingApproval, repo_path: str, at: datetime) -> l
         ("promise", matched + (f": {approval.promise}" if approval.promise else "")),
         ("gates", gates or "none"),
         ("candidate", approval.candidate[:SHORT] if approval.candidate else ""),
-        *(("read", f"{name}: {repo_path}/{path}") for name, path in sorted(approval.files.items())),
+        *(("read", f"{name}: {_where(repo_path, path)}") for name, path in sorted(approval.files.items())),
     ]
+
+
+def _where(place: str, path: str) -> str:
+    """Files of a loop behind a service are nowhere on this host."""
+    return f"{place}/{path}" if place.startswith("/") else f"{path}, in the sprite"

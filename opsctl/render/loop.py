@@ -71,7 +71,7 @@ def _facts(status: LoopStatus, look: Look) -> str:
         ("last seen", _ages(summary)),
         ("service", _reach(status)),
         ("event log", _log(status)),
-        ("checkout", f"{summary.repo_path} ({summary.transport})"),
+        ("checkout" if summary.repo_path.startswith("/") else "sprite", f"{summary.repo_path} ({summary.transport})"),
         ("fault", f"{summary.fault}: {summary.fault_detail or ''}" if summary.fault else ""),
         ("as of", moment(status.at)),
     ]

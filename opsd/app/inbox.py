@@ -51,7 +51,7 @@ def _says(finding: Finding) -> str:
 def _item(run: Run, kind: str, says: str, since: datetime | None, command: str, now: datetime) -> ApprovalItem:
     return ApprovalItem(
         loop_id=run.ref.loop_id,
-        repo_path=run.ref.repo_path,
+        repo_path=run.ref.place,
         kind=kind,
         says=says,
         since=since,

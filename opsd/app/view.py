@@ -19,7 +19,7 @@ def summary(run: Run, now: datetime) -> LoopSummary:
     findings = health.findings if health else ()
     return LoopSummary(
         loop_id=ref.loop_id,
-        repo_path=ref.repo_path,
+        repo_path=ref.place,
         transport=ref.transport,
         lifecycle=projection.transition.current_state if projection else Lifecycle.UNKNOWN,
         phase=projection.phase if projection else Phase.UNKNOWN,
