@@ -141,9 +141,9 @@ def _still_shows(world: "World", row: Row) -> bool:
     match row["intent"]:
         case "cancel":
             marked = state.get("active") is True and state.get("current_loop_id") == loop_id
-            return not marked and active_run.get("loop_id") != loop_id
+            return not marked and bool(active_run.get("loop_id") != loop_id)
         case "start":
-            return active_run.get("loop_id") != loop_id
+            return bool(active_run.get("loop_id") != loop_id)
     return filed is not None and filed.candidate == mark.get("candidate")
 
 
