@@ -139,11 +139,11 @@ def finished(*words: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
+def wait_until(holds: Callable[[], bool], what: str, *, limit_s: float = LIMIT_S) -> None:
     """Look until it is so; `what` completes the sentence of the failure."""
-    deadline_s = time.monotonic() + LIMIT_S
+    deadline_s = time.monotonic() + limit_s
     while not holds():
-        assert time.monotonic() < deadline_s, f"not within {LIMIT_S:g} s: {what}"
+        assert time.monotonic() < deadline_s, f"not within {limit_s:g} s: {what}"
         select.select([], [], [], 0.02)
 
 

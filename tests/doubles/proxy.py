@@ -28,7 +28,7 @@ Kind = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What befalls the requests whose `METHOD target` begins with `on`, at most `times` of them.
+    """What befalls the requests that have `on` in their `METHOD target`, at most `times` of them.
 
     delay: they are passed on after `seconds`. reset, close: the connection ends before anything is passed on. lose: it
     ends before the answer. hold: the answer is kept back for `seconds`. cut: half of the answer's body, then the end.
@@ -138,8 +138,10 @@ class _Way:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _Client(reader, writer)
         with suppress(OSError, asyncio.IncompleteReadError, EOFError):
-            if self._fault.kind == "half-open":
+            if self._fault.kind == "half-open" and self._left != 0:
                 self.fired["half-open"] += 1
+                if self._left is not None:
+                    self._left -= 1
                 await self._calm.wait()
             else:
                 await self._converse(client)
@@ -156,7 +158,7 @@ class _Way:
 
     def _taken(self, request: _Message) -> Fault:
         fault = self._fault
-        if fault.kind == "pass" or not request.words.startswith(fault.on) or self._left == 0:
+        if fault.kind in ("pass", "half-open") or fault.on not in request.words or self._left == 0:
             return Fault("pass")
         if self._left is not None:
             self._left -= 1

@@ -5,6 +5,7 @@ What the proxy can do is `tests.doubles.proxy.Fault`; sprites in memory are `tes
 
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +82,10 @@ class SpriteProcess:
 
 
 class Proxy:
-    """The proxy's process, for as long as the block lasts. Every way through it has a name."""
+    """The proxy's process, for as long as the block lasts. Every way through it has a name. Any thread may tell it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         words = [sys.executable, "-m", "tests.doubles.proxy"]
@@ -119,6 +123,8 @@ class Proxy:
     def _do(self, command: Command) -> Told:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(command) + b"\n")
-        self._process.stdin.flush()
-        return msgspec.json.decode(self._process.stdout.readline(), type=Told)
+        with self._lock:
+            self._process.stdin.write(msgspec.json.encode(command) + b"\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        return msgspec.json.decode(answer, type=Told)
