@@ -19,7 +19,7 @@ from opsd.core.pace import Next, Pace
 from opsd.core.reconcile import Decision
 from opsd.logs import Log
 from opsd.model.ids import LoopId
-from opsd.model.observation import Seen
+from opsd.model.observation import Observation, Seen, Unreachable, UnreachableCause
 from opsd.model.service import Reach, ServiceAnswer
 from opsd.model.thresholds import Thresholds
 from opsd.model.wire import OBSERVE, WAIT_MAX_S
@@ -188,7 +188,7 @@ class Polls:
 
     def _take(self, member: Member, line: _Line, answer: ServiceAnswer) -> None:
         now_s = self._clock.monotonic()
-        failed = answer.observation is not None and not isinstance(answer.observation, Seen)
+        failed = answer.observation is not None and _is_failure(answer.observation)
         self.count += 1
         self.failure_count += failed
         line.requests += answer.attempts
@@ -200,7 +200,7 @@ class Polls:
             line.failures = 0
             line.digest = answer.digest
         if answer.observation is not None:
-            if not failed:
+            if isinstance(answer.observation, Seen):
                 line.news_s = now_s
             self._transport.deposit(member.loop_id, answer.observation)
         elif not self._transport.still(member.loop_id, answer.at):
@@ -239,3 +239,13 @@ class Polls:
 
     def _show(self, line: _Line, member: Member) -> None:
         member.run = replace(member.run, reach=line.reach)
+
+
+_OF_THE_LOOP = frozenset({UnreachableCause.ARTIFACTS_MISSING, UnreachableCause.ARTIFACTS_UNREADABLE})
+
+
+def _is_failure(observation: Observation) -> bool:
+    """Whether asking failed. A service that says that a loop has no files has answered well."""
+    if isinstance(observation, Unreachable):
+        return observation.cause not in _OF_THE_LOOP
+    return not isinstance(observation, Seen)

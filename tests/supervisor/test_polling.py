@@ -204,3 +204,16 @@ async def test_a_deadline_judges_anew_and_wakes_nobody() -> None:
 
         assert post.fleet.metrics()["opsd_passes_total"] > passes  # type: ignore[operator]  # a plain number
         assert len(post.services.asked) - asked <= 4
+
+
+async def test_a_service_that_says_that_a_loop_never_ran_has_answered_well() -> None:
+    post = Post()
+    post.sprite("a").fails(UnreachableCause.ARTIFACTS_MISSING)
+
+    async with posted(post, "a"):
+        await post.clock.advance(120.0)
+
+        reach = post.seen("a").reach
+        assert reach is not None
+        assert (reach.failures, reach.budget_spent, reach.resting_until) == (0, False, None)
+        assert len(post.services.asked) <= 3
