@@ -41,15 +41,7 @@ from tests.simulation.intents.disk import Crash, Front
 from tests.simulation.intents.hands import Hands, Ledger
 from tests.simulation.intents.kernel import Kernel
 from tests.simulation.intents.logs import IN_FLIGHT, Logs, Row
-from tests.simulation.intents.people import (
-    Asked,
-    ConnectionLost,
-    decide,
-    give_its_number_away,
-    operator,
-    outsider,
-    saboteur,
-)
+from tests.simulation.intents.people import Asked, ConnectionLost, decide, operator, outsider, saboteur
 from tests.simulation.intents.plan import Trouble, drawn
 from tests.simulation.intents.turns import Dawdling, dawdles, run
 from tests.simulation.launches import Launch
@@ -256,7 +248,6 @@ class World:
         assert self._is_over, "something broke it off"
         for row in self.logs().newest().values():
             self.counts[f"intent: {row['intent']} {row['status']} {row.get('stage', '')}".strip()] += 1
-        self.counts["acts"] += len(self.ledger.executions)
         for loop_id in self.loops:
             if self.machine.own.stat(rotated(self.layout.journal(loop_id, Journal.INTENT_LOG), 1)) is not None:
                 self.counts["rotated"] += 1
@@ -285,7 +276,6 @@ class World:
         return Logs(self.machine.own, self.layout, self.loops, self.retention)
 
     def started(self, boot: Boot) -> None:
-        self.counts["starts"] += 1
         self.modes_told = self.logs().modes()
         self.tell(f"start {boot.number}, to be killed at {boot.crash}")
         if not self.machine.refuses:
@@ -355,7 +345,7 @@ class World:
             self._printed.own = self.machine.own
             self.power_cuts += 1
         self.count(f"ended by {how}")
-        if self.dice.random() < 0.2:
+        if self.dice.random() < 0.8:
             self.machine.heal()
         await self.sleep(self.dice.choice((0.1, 1.0, 5.0)))
 
@@ -464,16 +454,13 @@ def _bring_about(world: World, checkout: Checkout, situation: str) -> None:
             checkout.start()
             world.play(world.dice.uniform(5, 100))
             checkout.hold(float("inf"))
-        case "killed" | "replaced":
+        case "killed":
             checkout.start()
             world.play(world.dice.uniform(5, 100))
             checkout.end("kill")
-            if situation == "replaced":
-                world.play(5.0)
-                give_its_number_away(world, checkout, world.dice)
         case "just killed":
             checkout.start()
-            world.play(3.12)
+            world.play(3.2)
             checkout.end("kill")
         case "role-error" | "rate-limited":
             checkout.scenarios = (situation,)
@@ -487,12 +474,10 @@ def _bring_about_pair(world: World, checkout: Checkout, situation: str) -> None:
     _run_to_its_end(world, checkout)
     if situation != "idle":
         which, _, what = situation.partition(" ")
-        if what == "starting":
-            _bring_about_pair(world, checkout, "second killed")
         loop_id = checkout.loop_ids[which == "second"]
         checkout.scenarios = ("approval" if what == "awaiting" else "silent-stall",)
         checkout.start(Launch("by hand", loop_id))
-        world.play(0.5 if what == "starting" else world.dice.uniform(5, 100))
+        world.play(world.dice.uniform(5, 100))
         if what == "awaiting":
             _run_to_its_end(world, checkout)
         elif what == "killed":
