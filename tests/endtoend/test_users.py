@@ -213,7 +213,9 @@ async def test_who_follows_through_restarts_misses_nothing_and_hears_nothing_twi
 
     assert heard["events"] == last
     ids = [row["id"] for row in heard["escalations"]]
-    assert sorted(ids) == sorted(row["id"] for row in live.escalations())
+    # What was told in the last tenth of a second before a kill -9 may not have reached the journal.
+    assert len(ids) == len(set(ids))
+    assert set(ids) >= {row["id"] for row in live.escalations()}
     watched = [line["escalation"]["id"] for line in heard["watch"] if "escalation" in line]
     assert len(watched) == len(set(watched))
     assert set(watched) <= set(ids)
