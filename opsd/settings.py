@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from opsd import shipped
 from opsd.core.thresholds import ThresholdError, catalog_from, resolve
 from opsd.model.thresholds import Thresholds
 
@@ -349,7 +350,7 @@ def _socket_problem(settings: Settings) -> str | None:
 
 
 def _thresholds(settings: Settings) -> Thresholds:
-    path = settings.threshold_profiles_file or _shipped_profiles()
+    path = settings.threshold_profiles_file or shipped.config(shipped.THRESHOLD_PROFILES)
     overrides = {
         name: value
         for name in Thresholds.__struct_fields__
@@ -362,14 +363,6 @@ def _thresholds(settings: Settings) -> Thresholds:
         raise SettingsError([f"threshold profiles file {path} cannot be read: {error.strerror}"]) from None
     except ThresholdError as error:
         raise SettingsError([f"thresholds: {error}"]) from None
-
-
-def _shipped_profiles() -> str:
-    """The catalog beside the package: in `opsd/config` once installed, in `config` of a checkout."""
-    name = "ops-manager-threshold-profiles.v1.json"
-    here = Path(__file__).parent
-    installed = here / "config" / name
-    return str(installed if installed.exists() else here.parent / "config" / name)
 
 
 def _form(field: FieldInfo) -> _Form:

@@ -31,6 +31,7 @@ class Restored(msgspec.Struct, frozen=True):
 
     `untold` are rows about its intents that a crash kept from the disk, and that the disk refuses still. `unread` is
     why nobody knows its intents, or what was told of them: until they are read, nothing may be asked of it.
+    `cursor_line` is where `cursor.json` stands, 0 where there is none.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Restored(msgspec.Struct, frozen=True):
     last_control: LastControl = LastControl()
     untold: tuple[Append, ...] = ()
     unread: str | None = None
+    cursor_line: int = 0
 
 
 def restore(
@@ -56,7 +58,8 @@ def restore(
         faults.extend(mended.faults)
         last_control = _last_told((*mended.rows, *mended.left)) or stored.last_control
         run = restored(ref, replace(stored, last_control=last_control), now, boot_id)
-        loops.append(Restored(run, stored.intents, last_control, mended.left, stored.unread or mended.unread))
+        unread, line = stored.unread or mended.unread, stored.cursor.event_line_offset if stored.cursor else 0
+        loops.append(Restored(run, stored.intents, last_control, mended.left, unread, line))
     return loops, faults
 
 

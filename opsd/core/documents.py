@@ -59,6 +59,9 @@ class Telemetry(msgspec.Struct, frozen=True):
     interval_s: float
     every_pass: bool
     boot_id: str
+    max_events: int = 0
+    retry_attempts: int = 1
+    retry_backoff_seconds: int = 0
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -88,12 +91,14 @@ def worth_writing(before: Run, run: Run, ingest: Ingest, telemetry: Telemetry, n
     row_due = sample or telemetry.from_start or not ingest.ok or verdict_digest != old.verdict_digest
     if row_due:
         effects.append(Append(Journal.RECONCILE, _reconcile_row(old, run, ingest, telemetry, now, sample=sample)))
-    if run.heartbeat is not None and heartbeat_digest != old.heartbeat_digest:
+    # One-shot commands judge how old a beat is with each pass that brought an answer. Source: loop-core 6.
+    heartbeat_due = heartbeat_digest != old.heartbeat_digest or (telemetry.every_pass and ingest.ok)
+    if run.heartbeat is not None and heartbeat_due:
         effects.append(Append(Journal.HEARTBEAT, heartbeat.row(run.heartbeat)))
         effects.append(Replace(Document.HEARTBEAT, run.heartbeat))
-    if run.sequence is not None and sequence_digest != old.sequence_digest:
+    sequence_due = sequence_digest != old.sequence_digest or (telemetry.every_pass and ingest.ok)
+    if run.sequence is not None and sequence_due:
         effects.append(Append(Journal.SEQUENCE, sequence.row(run.sequence)))
-    if run.sequence is not None and (telemetry.every_pass or sequence_digest != old.sequence_digest):
         effects.append(Replace(Document.SEQUENCE, run.sequence))
     if run.transport_health is not None and (telemetry.every_pass or transport_digest != old.transport_digest):
         effects.append(Replace(Document.TRANSPORT_HEALTH, run.transport_health))
@@ -362,10 +367,10 @@ def _reconcile_row(
         cursor_offset_before=0 if telemetry.from_start else told.row_line,
         cursor_offset_after=max(0, run.cursor_line),
         events_ingested=max(telemetry.events_ingested, run.fold.event_count - told.row_events),
-        max_events=0,
+        max_events=telemetry.max_events,
         from_start=telemetry.from_start,
-        retry_attempts=1,
-        retry_backoff_seconds=0,
+        retry_attempts=telemetry.retry_attempts,
+        retry_backoff_seconds=telemetry.retry_backoff_seconds,
         threshold_profile=telemetry.thresholds.profile,
         duration_seconds=int(telemetry.took_s),
         transport_failure_streak=run.transport_health.failure_streak if run.transport_health else 0,

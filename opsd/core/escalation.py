@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from opsd.core.escalation_rows import Condition, Journalist, run_id_of
+from opsd.model.effects import Document, Journal
 from opsd.model.escalation import Category, EscalationRow, OpenEscalation
 from opsd.model.health import Finding, HealthDocument, HealthStatus, Severity
 from opsd.model.lifecycle import Lifecycle
@@ -54,8 +55,17 @@ class Escalated(msgspec.Struct, frozen=True):
     baseline: tuple[str, ...] = ()
 
 
-def escalate(run: Run, health: HealthDocument, *, home: str, trace_id: str, now: datetime) -> Escalated:
-    """What begins and what ends with this pass. `home` is the repository whose manager files the rows name.
+def escalate(
+    run: Run,
+    health: HealthDocument,
+    *,
+    home: str,
+    trace_id: str,
+    now: datetime,
+    moved: Mapping[Document | Journal, str] | None = None,
+) -> Escalated:
+    """What begins and what ends with this pass. `home` is the repository whose manager files the rows name; those that
+    lie elsewhere are `moved`.
 
     `run` carries this pass's projection and sequence, and what was open before it. The same pass repeated after a
     crash gives rows of the same ids, and none for what already stands open in the journal. A change of health ends
@@ -76,7 +86,7 @@ def escalate(run: Run, health: HealthDocument, *, home: str, trace_id: str, now:
     if not ended and not begun:
         return Escalated((), opened, run.escalation_counts, kept)
 
-    journal = Journalist(run, health, home, trace_id, now)
+    journal = Journalist(run, health, home, trace_id, now, moved)
     former = next((one for one in ended if one.category in HEALTH), None) if change is not None else None
     for one in ended:
         if one is not former:

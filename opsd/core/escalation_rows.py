@@ -55,9 +55,18 @@ class Condition(msgspec.Struct, frozen=True, gc=False):
 class Journalist:
     """The rows of one pass, and the counts that keep their ids apart."""
 
-    def __init__(self, run: Run, health: HealthDocument, home: str, trace_id: str, now: datetime) -> None:
+    def __init__(
+        self,
+        run: Run,
+        health: HealthDocument,
+        home: str,
+        trace_id: str,
+        now: datetime,
+        moved: Mapping[Document | Journal, str] | None = None,
+    ) -> None:
         self._run, self._health, self._trace_id, self._now = run, health, trace_id, now
         self._folder = f"{home}/.superloop/ops-manager/{run.ref.loop_id}"
+        self._moved = moved or {}
         self.counts = dict(run.escalation_counts)
         self.rows: list[EscalationRow] = []
 
@@ -154,7 +163,7 @@ class Journalist:
                 return replace(row, state_file=state_file, reason_code=code)
 
     def _path(self, file: Document | Journal) -> str:
-        return f"{self._folder}/{file.value}"
+        return self._moved.get(file) or f"{self._folder}/{file.value}"
 
 
 _LOCAL_TROUBLE = frozenset({"artifacts_missing", "artifacts_unreadable"})

@@ -5,6 +5,7 @@ is `documents`. Carrying the effects out is the shell's work.
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from opsd.core import documents, escalation, findings, fold, health, heartbeat, lifecycle, process, sequence, wake
 from opsd.core.instants import whole
 from opsd.model.cursor import Cursor
-from opsd.model.effects import Append, Journal, Replace, WakeAt
+from opsd.model.effects import Append, Document, Journal, Replace, WakeAt
 from opsd.model.escalation import EscalationRow
 from opsd.model.ids import TraceId
 from opsd.model.lifecycle import EventMark, Fold, RunFacts
@@ -39,6 +40,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     `boot_id` names this boot of the host: what was written in another one may have been garbled by a power cut.
     `every_pass_samples` is how the one-shot commands work: each of their passes writes everything and is a sample.
+    `moved` are files of the loop that lie elsewhere than in the home's own folder for it.
     """
 
     home: str
@@ -46,14 +48,21 @@ class Rules(msgspec.Struct, frozen=True):
     thresholds: Thresholds = Thresholds()
     telemetry_interval_s: float = 60.0
     every_pass_samples: bool = False
+    moved: Mapping[Document | Journal, str] = {}
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """What is particular to one pass. `took_s` is how long the look took; `from_start` that the log is read anew."""
+    """What is particular to one pass. `took_s` is how long the look took; `from_start` that the log is read anew.
+
+    The rest is what its telemetry row says of how it was asked for.
+    """
 
     trace_id: TraceId
     from_start: bool = False
     took_s: float = 0.0
+    max_events: int = 0
+    retry_attempts: int = 1
+    retry_backoff_seconds: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -209,6 +218,9 @@ def _believe(
     # What a service said a while ago is as old as that: time that passed unasked proves nothing about the run.
     known_at = seen.at if ref.is_remote else now
     remembered = process.judge(before.process, artifacts, ref.loop_id, seen.process, run.fold, known_at)
+    if rules.every_pass_samples:
+        # Nobody looks again in a moment: what would be known by then is no excuse for silence now.
+        remembered = replace(remembered, settles_at=None)
     batch_last: EventMark | None = run.fold.last if seen.events else None
     projection = lifecycle.project(
         ref.loop_id,
@@ -318,7 +330,9 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         phase_since=_phase_since(before, run, now),
     )
     assert run.health is not None
-    escalated = escalation.escalate(run, run.health, home=rules.home, trace_id=this.trace_id, now=now)
+    escalated = escalation.escalate(
+        run, run.health, home=rules.home, trace_id=this.trace_id, now=now, moved=rules.moved
+    )
     run = replace(
         run,
         open_escalations=escalated.open,
@@ -335,6 +349,9 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         interval_s=rules.telemetry_interval_s,
         every_pass=rules.every_pass_samples,
         boot_id=rules.boot_id,
+        max_events=this.max_events,
+        retry_attempts=this.retry_attempts,
+        retry_backoff_seconds=this.retry_backoff_seconds,
     )
     writing = documents.worth_writing(before, run, ingest, telemetry, now)
     run = replace(run, written=writing.written, revision=before.revision + writing.changed)

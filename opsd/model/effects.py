@@ -23,6 +23,7 @@ class Journal(Enum):
     RECONCILE = "telemetry/reconcile.jsonl"
     HEARTBEAT = "telemetry/heartbeat.jsonl"
     SEQUENCE = "telemetry/sequence.jsonl"
+    PROFILE_DRIFT = "telemetry/profile-drift.jsonl"
 
 
 class Document(Enum):
@@ -33,6 +34,7 @@ class Document(Enum):
     HEARTBEAT = "heartbeat.json"
     SEQUENCE = "sequence-state.json"
     TRANSPORT_HEALTH = "telemetry/transport-health.json"
+    PROFILE_DRIFT = "profile-drift.json"
     CURSOR = "cursor.json"
 
 

@@ -32,6 +32,7 @@ RETENTION: Mapping[Journal, Retention] = {
     Journal.RECONCILE: Retention(8 * _MEBIBYTE),
     Journal.HEARTBEAT: Retention(8 * _MEBIBYTE),
     Journal.SEQUENCE: Retention(8 * _MEBIBYTE),
+    Journal.PROFILE_DRIFT: Retention(8 * _MEBIBYTE),
     Journal.QUARANTINE: Retention(8 * _MEBIBYTE),
     Journal.ESCALATIONS: Retention(32 * _MEBIBYTE),
     Journal.INTENTS: Retention(32 * _MEBIBYTE),

@@ -5,7 +5,7 @@ files, in whichever checkout, are the transports' business.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from opsd.model.effects import Document, Journal
@@ -15,12 +15,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Layout:
-    """The paths of one home; `home` is the absolute path of the repository, without a slash at its end."""
+    """The paths of one home; `home` is the absolute path of the repository, without a slash at its end.
 
-    def __init__(self, home: str) -> None:
+    `moved` are files of a loop that lie elsewhere: one-shot commands can be told so, for the one loop they are about.
+    """
+
+    def __init__(self, home: str, moved: Mapping[Document | Journal, str] | None = None) -> None:
         if not home.startswith("/"):
             raise ValueError(f"the home repository must be an absolute path, got {home!r}")
         self.home = home.rstrip("/")
+        self._moved = moved or {}
         self.root = f"{self.home}/.superloop/ops-manager"
         self.registry = f"{self.root}/fleet/registry.v1.json"
         self.modes = f"{self.root}/fleet/modes.jsonl"
@@ -38,10 +42,10 @@ class Layout:
         return f"{self.root}/{loop_id}"
 
     def document(self, loop_id: LoopId, document: Document) -> str:
-        return f"{self.folder(loop_id)}/{document.value}"
+        return self._moved.get(document) or f"{self.folder(loop_id)}/{document.value}"
 
     def journal(self, loop_id: LoopId, journal: Journal) -> str:
-        return f"{self.folder(loop_id)}/{journal.value}"
+        return self._moved.get(journal) or f"{self.folder(loop_id)}/{journal.value}"
 
     def launches(self, loop_id: LoopId) -> str:
         """Where the output of launched runs lies."""
@@ -58,8 +62,9 @@ class Layout:
         return f"{self.launches(loop_id)}/{intent_id}.log"
 
     def folders_above(self, path: str) -> Iterator[str]:
-        """From the folder that holds `path` up to the home: whose entries must be flushed for a new file to last."""
-        while path != self.home:
+        """From the folder that holds `path` up to the home (of one elsewhere: to the root): whose entries must be
+        flushed for a new file to last."""
+        while path not in (self.home, "", "/"):
             path = path.rpartition("/")[0]
             yield path
 

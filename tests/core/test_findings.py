@@ -49,7 +49,6 @@ QUIET = [
     Phase.STUCK,
     Phase.RATE_LIMITED,
     Phase.FAILED,
-    Phase.CRASHED,
     Phase.CANCELLED,
     Phase.IDLE,
 ]
@@ -68,7 +67,7 @@ class TestSilence:
         """A finished, waiting or paused loop that turned critical after 15 minutes is what made people stop looking."""
         assert "ingest_stale" not in judged(projected(phase), YEARS_S)
 
-    @pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.UNKNOWN])
+    @pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.UNKNOWN, Phase.CRASHED])
     def test_silence_where_something_may_run_is_found_at_the_threshold(self, phase: Phase) -> None:
         run = projected(phase)
 

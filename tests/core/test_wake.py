@@ -67,7 +67,7 @@ def test_each_instant_that_turns_a_verdict_is_named_in_its_turn(run: Run, instan
     [
         phase
         for phase in Phase
-        if phase not in (Phase.RUNNING, Phase.UNKNOWN, Phase.STARTING, Phase.BUSY, Phase.LIMITED)
+        if phase not in (Phase.RUNNING, Phase.UNKNOWN, Phase.STARTING, Phase.BUSY, Phase.LIMITED, Phase.CRASHED)
     ],
 )
 def test_a_loop_at_rest_costs_nothing(phase: Phase) -> None:

@@ -36,7 +36,8 @@ def silence(look: Look) -> Span | str:
     A run that is starting is silent since its process began, and has at least `STARTING_S`. Without an event whose time
     can be read there is nothing to measure (loop-core 8.2, "unknown lag").
     """
-    if look.lifecycle not in _MAY_RUN or look.phase is Phase.NEVER_RUN:
+    # A run whose process is gone is not expected to be silent: who knows the contract's codes alone, hears of it so.
+    if (look.lifecycle not in _MAY_RUN and look.phase is not Phase.CRASHED) or look.phase is Phase.NEVER_RUN:
         return _NOTHING_RUNS
     excuse = _EXCUSED.get(look.phase)
     if excuse is not None:

@@ -1,0 +1,76 @@
+"""`ops-manager COMMAND`: finds the command's module, imports that alone, runs it, and ends the process."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+COMMANDS = {
+    "loop-run-snapshot": "snapshot",
+    "poll-events": "poll",
+    "project-state": "project",
+    "reconcile": "reconcile",
+    "health": "health",
+    "control": "control",
+    "confirm-intent": "confirm",
+    "service-client": "client",
+    "sprite-service": "service",
+    "status": "status",
+    "telemetry-summary": "summary",
+    "threshold-profile": "profile",
+    "profile-drift": "drift",
+}
+"""By the names that the runbook calls them, the modules of this package."""
+
+_FAILED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code. `ops-manager NAME --help` says what a command takes."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0] not in COMMANDS:
+        return _help(given)
+    try:
+        code = _run(import_module(f"opsd.batch.{COMMANDS[given[0]]}"), given[0], given[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read has gone; what is still buffered has nowhere to go, not even at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    return code
+
+
+def _run(module: ModuleType, name: str, given: Sequence[str]) -> int:
+    from opsd import environ
+    from opsd.batch.command import CommandError, Outside, Parser
+    from opsd.clock import monotonic, now
+    from opsd.disk import Disk
+    from opsd.processes import ProcFs
+
+    parser = Parser(name, module.__doc__ or "")
+    module.add_arguments(parser)
+    try:
+        outcome = module.run(parser.parse_args(given), Outside(environ.variables(), Disk(), ProcFs(), now, monotonic))
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    sys.stdout.buffer.write(outcome.stdout)
+    return int(outcome.exit_code)
+
+
+def _help(given: Sequence[str]) -> int:
+    asked = given[:1] in (["--help"], ["-h"], ["help"])
+    told = sys.stdout if asked else sys.stderr
+    print("usage: ops-manager COMMAND [--flag value ...]   (ops-manager COMMAND --help says more)", file=told)
+    print(f"commands: {', '.join(COMMANDS)}", file=told)
+    if asked:
+        return 0
+    print(f"error: unknown command {given[0]!r}" if given else "error: a command is required", file=sys.stderr)
+    return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

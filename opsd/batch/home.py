@@ -1,0 +1,80 @@
+"""Whose turn it is to write in a home: ours, after the commands before us, or the daemon's, which is then asked to.
+
+Source: message-fragments; the lock is `opsd.store.lock`.
+"""
+
+import os
+from typing import Final
+
+import msgspec
+
+from opsd.batch.command import CommandError, Outside
+from opsd.model.oneshot import OneShotReply
+from opsd.store.faults import StoreError
+from opsd.store.layout import Layout
+from opsd.store.lock import Holder, HomeLock, HomeLocked
+
+TURN_WITHIN_S: Final = 30.0
+"""Other commands on the same home take a moment each; one that takes longer is worth being told about."""
+
+
+class HeldByDaemon(Exception):  # noqa: N818  it says what the home is
+    """A daemon works on this home: what is to be written, it writes."""
+
+    def __init__(self, holder: Holder, socket_path: str) -> None:
+        super().__init__(f"the opsd with pid {holder.pid} holds this home; it answers on {socket_path}")
+        self.holder = holder
+        self.socket_path = socket_path
+
+
+def claim(layout: Layout, outside: Outside) -> HomeLock:
+    """Become the writer of the home, once the one-shot commands before us are done.
+
+    Raises:
+        HeldByDaemon: see there.
+        CommandError: the lock cannot be had.
+    """
+    holder = Holder(os.getpid(), outside.now())
+    try:
+        try:
+            return HomeLock.acquire(layout.lock, holder)
+        except HomeLocked as error:
+            _raise_for_daemon(error)
+        return HomeLock.acquire(layout.lock, holder, wait_s=TURN_WITHIN_S)
+    except HomeLocked as error:
+        _raise_for_daemon(error)
+        raise CommandError(str(error)) from None
+    except StoreError as error:
+        raise CommandError(str(error)) from None
+
+
+def _raise_for_daemon(error: HomeLocked) -> None:
+    holder = error.holder
+    if holder is not None and holder.socket_path is not None:
+        raise HeldByDaemon(holder, holder.socket_path) from None
+
+
+def cannot_honour(held: HeldByDaemon, flags: list[str]) -> CommandError:
+    """For flags that only a command that writes by itself can honour."""
+    return CommandError(
+        f"{', '.join(flags)}: {held}, and it writes its own files only; leave the flag out, or stop the daemon "
+        f"(pid {held.holder.pid}) for as long as this takes"
+    )
+
+
+def forwarded(held: HeldByDaemon, where: str, request: msgspec.Struct, *, limit_s: float) -> OneShotReply:
+    """What the daemon makes of the request: the same document as without it.
+
+    Raises:
+        CommandError: it does not answer, or turns the request down; in its words.
+    """
+    from opsctl.client import Client
+    from opsctl.errors import OpsctlError
+
+    try:
+        body = Client(held.socket_path).post(where, msgspec.json.encode(request), limit_s=limit_s)
+        return msgspec.json.decode(body, type=OneShotReply)
+    except OpsctlError as error:
+        raise CommandError(f"{held}: {error}") from None
+    except msgspec.DecodeError as error:
+        raise CommandError(f"{held}, and its answer makes no sense ({error}); is it another version?") from None

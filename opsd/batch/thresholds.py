@@ -1,0 +1,62 @@
+"""Which thresholds a command works with: flags over the profile, the profile by flag, environment or catalog.
+
+Fail-closed: what is unknown or makes no sense ends the command before anything is done. Source: loop-core 12.
+"""
+
+import argparse
+from typing import Final
+
+from opsd import shipped
+from opsd.batch.command import CommandError, Outside, Parser, whole_number
+from opsd.core.thresholds import ThresholdError, catalog_from, resolve
+from opsd.model.thresholds import ProfileCatalog, Thresholds
+
+CATALOG_VARIABLE: Final = "OPS_MANAGER_THRESHOLD_PROFILES_FILE"
+PROFILE_VARIABLE: Final = "OPS_MANAGER_THRESHOLD_PROFILE"
+_CATALOG_BYTES_MAX: Final = 1 << 20
+LIMITS: Final = Thresholds.__struct_fields__[1:]
+
+
+def add_limits(parser: Parser) -> None:
+    """A flag for each single threshold."""
+    for name in LIMITS:
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="N", help="overrides the profile")
+
+
+def overrides(given: argparse.Namespace) -> dict[str, int]:
+    """The single values that were given as flags."""
+    told = {name: getattr(given, name) for name in LIMITS}
+    return {
+        name: whole_number(f"--{name.replace('_', '-')}", text) for name, text in told.items() if text not in (None, "")
+    }
+
+
+def catalog_path(flag: str | None, outside: Outside) -> str:
+    return flag or outside.variable(CATALOG_VARIABLE) or shipped.config(shipped.THRESHOLD_PROFILES)
+
+
+def read_catalog(path: str, outside: Outside) -> ProfileCatalog:
+    """
+    Raises:
+        CommandError: there is no such file, or it is no catalog.
+    """
+    try:
+        _, data = outside.files.read(path, 0, _CATALOG_BYTES_MAX)
+    except OSError as error:
+        problem = "not found" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise CommandError(f"threshold profiles file {problem}: {path}; name one with --thresholds-file") from None
+    try:
+        return catalog_from(data, path)
+    except ThresholdError as error:
+        raise CommandError(str(error)) from None
+
+
+def resolved(catalog: ProfileCatalog, profile: str | None, values: dict[str, int]) -> Thresholds:
+    """
+    Raises:
+        CommandError: no such profile, or values that contradict each other.
+    """
+    try:
+        return resolve(catalog, profile=profile, overrides=values)
+    except ThresholdError as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,55 @@
+"""What a one-shot command may ask of a single pass; the daemon honours it for a pass that is forwarded to it.
+
+Source: loop-core 5.1. Thresholds arrive resolved: flags, environment, profile and catalog are the caller's.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from opsd.model.thresholds import Thresholds
+from opsd.model.transport import TransportMode
+
+Confidence = Literal["low", "medium", "high"]
+
+
+class DriftOptions(msgspec.Struct, frozen=True, rename="camel"):
+    """How profile drift is judged. `profiles` are the names in the catalog: no other can be recommended."""
+
+    min_confidence: Confidence = "medium"
+    required_streak: int = 3
+    summary_window: int = 200
+    profiles: tuple[str, ...] = ("balanced", "relaxed", "strict")
+
+
+class ServiceWay(msgspec.Struct, frozen=True, rename="camel"):
+    """Where to ask for this pass, and with which token."""
+
+    base_url: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<the service at {self.base_url}>"
+
+
+class PassOptions(msgspec.Struct, frozen=True, rename="camel"):
+    """`max_events` 0 is all there are. `retry_attempts` counts all attempts of one request of a service."""
+
+    trace_id: str
+    transport: TransportMode = TransportMode.LOCAL
+    service: ServiceWay | None = None
+    from_start: bool = False
+    max_events: int = 0
+    retry_attempts: int = 3
+    retry_backoff_seconds: int = 1
+    thresholds: Thresholds = Thresholds()
+    drift: DriftOptions = DriftOptions()
+
+
+class OneShotReply(msgspec.Struct, frozen=True, rename="camel"):
+    """What the command prints and ends with, made by whoever holds the home."""
+
+    exit_code: int
+    document: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+    """What goes to standard error where there is no document."""

@@ -1,0 +1,2 @@
+#!/bin/sh
+here=$(readlink -f "$0"); exec "${here%/*}/ops-manager" status "$@"
