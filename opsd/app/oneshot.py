@@ -5,7 +5,8 @@ that is longer than one look is read to its end within the same pass. Source: lo
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -22,6 +23,9 @@ from opsd.ports import Ask, Transport
 from opsd.store.commit import LoopCommit
 from opsd.store.faults import StoreError
 from opsd.store.store import Store
+
+SETTLES_WITHIN: Final = timedelta(seconds=5)
+"""Times that lie further ahead are a clock's fault, and not waited for."""
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -49,11 +53,32 @@ def one_pass(
     cursor_line: int,
     now: datetime,
     monotonic: Callable[[], float],
+    later: Callable[[datetime], datetime] | None = None,
 ) -> Passed:
     """Look at the run and decide. Nothing is written; `passed.decision.effects` is what must be.
 
-    `cursor_line` is where `cursor.json` stands, which may be behind what was read.
+    `cursor_line` is where `cursor.json` stands, which may be behind what was read. `later` waits for a moment and says
+    what time it is then: where log and state contradict each other, which a run's own last writes do as well, the look
+    is taken again a moment later, because nobody else will.
     """
+    passed = _look(transport, run, options, rules, cursor_line, now, monotonic)
+    projection = passed.run.projection
+    if later is None or run.ref.is_remote or projection is None or projection.mismatch_at is None:
+        return passed
+    if projection.mismatch_at - now > SETTLES_WITHIN:
+        return passed
+    return _look(transport, run, options, rules, cursor_line, later(projection.mismatch_at), monotonic)
+
+
+def _look(
+    transport: Transport,
+    run: Run,
+    options: PassOptions,
+    rules: Rules,
+    cursor_line: int,
+    now: datetime,
+    monotonic: Callable[[], float],
+) -> Passed:
     before_line = 0 if options.from_start else max(0, cursor_line)
     began_s = monotonic()
     effects: list[Append | Replace] = []

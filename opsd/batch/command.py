@@ -7,6 +7,7 @@ standard error; one that cannot even begin says usage and `error: ...` on standa
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NoReturn
@@ -43,6 +44,12 @@ class Outside(msgspec.Struct, frozen=True):
     processes: Processes
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
+
+    def later(self, at: datetime) -> datetime:
+        """Wait until it is `at`; what time it is then."""
+        while (left_s := (at - self.now()).total_seconds()) > 0:
+            threading.Event().wait(left_s)
+        return self.now()
 
     def variable(self, name: str) -> str | None:
         """None where it is unset or empty, which the contract does not tell apart."""

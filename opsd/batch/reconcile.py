@@ -158,6 +158,7 @@ def _pass(
         cursor_line=loop.cursor_line,
         now=now,
         monotonic=outside.monotonic,
+        later=outside.later,
     )
     try:
         written(store, passed, now)

@@ -37,6 +37,7 @@ CATEGORY_OF: Mapping[str, Category] = {
 """The findings that escalate by themselves. What the contract's health knows escalates as a change of health."""
 
 HEALTH = frozenset({Category.HEALTH_DEGRADED, Category.HEALTH_CRITICAL})
+CONTRACT = HEALTH | {Category.DIVERGENCE, Category.ORDERING_DRIFT}
 
 _ORDER: Mapping[Category, int] = {category: order for order, category in enumerate(Category)}
 
@@ -63,9 +64,11 @@ def escalate(
     trace_id: str,
     now: datetime,
     moved: Mapping[Document | Journal, str] | None = None,
+    one_shot: bool = False,
 ) -> Escalated:
     """What begins and what ends with this pass. `home` is the repository whose manager files the rows name; those that
-    lie elsewhere are `moved`.
+    lie elsewhere are `moved`. `one_shot`: somebody asked about this loop, and hears at the first look already of what
+    the contract's own categories cover.
 
     `run` carries this pass's projection and sequence, and what was open before it. The same pass repeated after a
     crash gives rows of the same ids, and none for what already stands open in the journal. A change of health ends
@@ -77,12 +80,13 @@ def escalate(
         return Escalated((), (), run.escalation_counts)
 
     standing = {_key(one): one for one in opened}
-    begun = [one for one in present if one.key not in standing and why_not_begun(one, run, health) is None]
+    asked = CONTRACT if one_shot else frozenset()
+    begun = [one for one in present if one.key not in standing and why_not_begun(one, run, health, asked) is None]
     change = next((one for one in begun if one.category in HEALTH), None)
     gone = [one for one in opened if not _stands(one, present)]
     may_end = why_not_ended(run, health) is None
     ended = [one for one in gone if may_end or (change is not None and one.category in HEALTH)]
-    kept = _baseline(run, health, present, standing)
+    kept = _baseline(run, health, present, standing, asked)
     if not ended and not begun:
         return Escalated((), opened, run.escalation_counts, kept)
 
@@ -140,14 +144,19 @@ def _health(run: Run, health: HealthDocument) -> Condition:
     )
 
 
-def why_not_begun(one: Condition, run: Run, health: HealthDocument) -> str | None:
-    """Why a condition that is not open yet may not be escalated now; None where it may."""
+def why_not_begun(
+    one: Condition, run: Run, health: HealthDocument, asked: frozenset[Category] = frozenset()
+) -> str | None:
+    """Why a condition that is not open yet may not be escalated now; None where it may.
+
+    Conditions of the categories `asked` need no haste to be told at the first look.
+    """
     if one.key in run.baseline:
         return "It was there at the first look, before the manager's time."
     looked = health.transport.ingest_status == "success"
     if run.backlog_bytes and not _is_witnessed(one, run) and (looked or one.category not in HEALTH):
         return _UNREAD
-    if run.baselined:
+    if run.baselined or one.category in asked:
         return None
     if not looked:
         lasting = any(reason.metric == "transportFailureStreak" for reason in health.reasons)
@@ -187,7 +196,11 @@ def _contract_order(one: Condition) -> tuple[bool, int]:
 
 
 def _baseline(
-    run: Run, health: HealthDocument, present: tuple[Condition, ...], standing: Mapping[str, OpenEscalation]
+    run: Run,
+    health: HealthDocument,
+    present: tuple[Condition, ...],
+    standing: Mapping[str, OpenEscalation],
+    asked: frozenset[Category],
 ) -> tuple[str, ...]:
     """What stays known and unsaid: found at the first look, and lasting since."""
     looked = health.transport.ingest_status == "success"
@@ -198,4 +211,6 @@ def _baseline(
             return ()
         keys = {one.key for one in present}
         return tuple(key for key in run.baseline if key in keys)
-    return tuple(one.key for one in present if one.key not in standing and why_not_begun(one, run, health) is not None)
+    return tuple(
+        one.key for one in present if one.key not in standing and why_not_begun(one, run, health, asked) is not None
+    )

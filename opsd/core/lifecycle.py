@@ -100,6 +100,7 @@ def project(
         stuck_threshold=stuck.threshold if stuck else None,
         divergence=flags,
         holds_until=_sooner(believed.holds_until, mismatch_at, now),
+        mismatch_at=_sooner(mismatch_at, None, now),
     )
 
 

@@ -331,7 +331,13 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
     )
     assert run.health is not None
     escalated = escalation.escalate(
-        run, run.health, home=rules.home, trace_id=this.trace_id, now=now, moved=rules.moved
+        run,
+        run.health,
+        home=rules.home,
+        trace_id=this.trace_id,
+        now=now,
+        moved=rules.moved,
+        one_shot=rules.every_pass_samples,
     )
     run = replace(
         run,

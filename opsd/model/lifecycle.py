@@ -179,6 +179,9 @@ class Projection(msgspec.Struct, frozen=True, rename="camel"):
     stuck_threshold: int | None = None
     divergence: DivergenceFlags = DivergenceFlags()
     holds_until: datetime | None = None
+    mismatch_at: datetime | None = None
+    """When a contradiction between log and state would be believed that may still pass: a run's last writes are not
+    one act. None where there is none, and where it is believed."""
 
 
 class RunRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
