@@ -4,13 +4,12 @@ On journalling file systems an inode's birth and death cost several times what w
 this; where it does not work, that replaces files by an ordinary rename.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
 import stat
 from collections.abc import Callable
-from typing import cast
+from functools import cached_property
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -20,30 +19,40 @@ class Exchanger:
     """Swaps two names in one step, if the C library, kernel and file system can."""
 
     def __init__(self) -> None:
-        self._renameat2 = _find_renameat2()
+        self._is_to_be_had = True
+
+    @cached_property
+    def _exchange(self) -> Callable[[bytes, bytes], int] | None:
+        # Found when first wanted: loading ctypes takes a good part of the life of a command that only reads.
+        return _find_renameat2()
 
     def swap(self, spare: str, path: str) -> bool:
         """Let `path` name what `spare` named and the other way round; False where that is not to be had.
 
         Only regular files trade places: anything else in the way is for an ordinary rename to replace or refuse.
         """
-        if self._renameat2 is None or not _is_regular(path):
+        if not self._is_to_be_had or self._exchange is None or not _is_regular(path):
             return False
-        here, there = os.fsencode(spare), os.fsencode(path)
-        if self._renameat2(_AT_FDCWD, here, _AT_FDCWD, there, _RENAME_EXCHANGE) == 0:
-            return True
-        if ctypes.get_errno() in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-            self._renameat2 = None
-        return False
+        problem = self._exchange(os.fsencode(spare), os.fsencode(path))
+        self._is_to_be_had = problem not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+        return problem == 0
 
 
-def _find_renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+def _find_renameat2() -> Callable[[bytes, bytes], int] | None:
+    """A function of two paths that answers with the errno, 0 where it did it; None where there is none."""
+    import ctypes
+
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    return cast(Callable[[int, bytes, int, bytes, int], int], function)
+
+    def exchange(here: bytes, there: bytes) -> int:
+        failed: int = function(_AT_FDCWD, here, _AT_FDCWD, there, _RENAME_EXCHANGE)
+        return ctypes.get_errno() if failed else 0
+
+    return exchange
 
 
 def claim(spare: str) -> int | None:

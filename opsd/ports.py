@@ -4,19 +4,24 @@ Each port has a real side and a test's side, held to the same contract tests. Th
 and belong in a worker thread: `Offload` is how the supervisor gets there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
-from opsd.model.acts import Act, ActResult
-from opsd.model.cursor import Cursor
-from opsd.model.observation import Observation, ProcessSighting
-from opsd.model.run import LoopRef
-from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, PageAnswer, ServiceAnswer
-from opsd.model.wire import PageRequest
-from opsd.protocol import AckRequest, IntentRequest
+# Only spoken of here. Making these records takes a third of the time that a one-shot command has for its whole life,
+# and one that merely reads files needs none of them.
+if TYPE_CHECKING:
+    from opsd.model.acts import Act, ActResult
+    from opsd.model.cursor import Cursor
+    from opsd.model.observation import Observation, ProcessSighting
+    from opsd.model.run import LoopRef
+    from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, PageAnswer, ServiceAnswer
+    from opsd.model.wire import PageRequest
+    from opsd.protocol import AckRequest, IntentRequest
 
 R = TypeVar("R")
 
