@@ -15,6 +15,7 @@ from opsd.model.heartbeat import HeartbeatDocument
 from opsd.model.sequence import SequenceDocument
 from opsd.model.state import StateDocument
 from opsd.model.transport import TransportHealth
+from opsd.model.tuning import DriftDocument
 from opsd.store.faults import Corrupt
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ RECORDS: Mapping[Document, type[msgspec.Struct]] = {
     Document.HEARTBEAT: HeartbeatDocument,
     Document.SEQUENCE: SequenceDocument,
     Document.TRANSPORT_HEALTH: TransportHealth,
+    Document.PROFILE_DRIFT: DriftDocument,
     Document.CURSOR: Cursor,
 }
 

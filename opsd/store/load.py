@@ -20,6 +20,7 @@ from opsd.model.intent import Intent
 from opsd.model.sequence import SequenceDocument
 from opsd.model.state import StateDocument
 from opsd.model.transport import TransportHealth
+from opsd.model.tuning import DriftDocument
 from opsd.ports import Files
 from opsd.store import conditions
 from opsd.store.aside import free_name
@@ -57,6 +58,7 @@ class StoredLoop(msgspec.Struct, frozen=True):
     sequence: SequenceDocument | None = None
     heartbeat: HeartbeatDocument | None = None
     transport_health: TransportHealth | None = None
+    drift: DriftDocument | None = None
     open_escalations: tuple[OpenEscalation, ...] = ()
     escalation_counts: dict[str, int] = {}
     foreign_escalations: int = 0
@@ -99,6 +101,7 @@ class Loader:
             sequence=read(Document.SEQUENCE, SequenceDocument),
             heartbeat=read(Document.HEARTBEAT, HeartbeatDocument),
             transport_health=read(Document.TRANSPORT_HEALTH, TransportHealth),
+            drift=read(Document.PROFILE_DRIFT, DriftDocument),
             open_escalations=escalations.open,
             escalation_counts=escalations.counts,
             foreign_escalations=escalations.foreign_rows,

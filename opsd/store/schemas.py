@@ -18,9 +18,11 @@ from opsd.model.heartbeat import HeartbeatRow
 from opsd.model.intent import Intent
 from opsd.model.lifecycle import RunRow
 from opsd.model.mode import ModeRow
+from opsd.model.profile import ProfileRow
 from opsd.model.sequence import SequenceRow
 from opsd.model.switch import SwitchRow
 from opsd.model.telemetry import QuarantineRow, ReconcileRow
+from opsd.model.tuning import DriftRow
 from opsd.store.codec import RECORDS, SCHEMA_VERSION
 
 ROWS: Mapping[Journal, type[msgspec.Struct]] = {
@@ -30,6 +32,7 @@ ROWS: Mapping[Journal, type[msgspec.Struct]] = {
     Journal.RECONCILE: ReconcileRow,
     Journal.HEARTBEAT: HeartbeatRow,
     Journal.SEQUENCE: SequenceRow,
+    Journal.PROFILE_DRIFT: DriftRow,
     Journal.INTENTS: IntentRow,
     Journal.INTENT_LOG: Intent,
     Journal.CONTROL: ControlRow,
@@ -38,6 +41,7 @@ ROWS: Mapping[Journal, type[msgspec.Struct]] = {
 
 FLEET: Mapping[str, type[msgspec.Struct]] = {
     "fleet/modes.jsonl": ModeRow,
+    "fleet/profiles.jsonl": ProfileRow,
     "fleet/transports.jsonl": SwitchRow,
 }
 """What we write for the fleet as a whole: path below `ops-manager/` to the record."""

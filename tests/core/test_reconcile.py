@@ -63,7 +63,7 @@ def test_a_first_look_writes_every_document_and_the_cursor_last() -> None:
     decision = a_pass(a_run(), seen)
 
     assert documents(decision)[-1] is Document.CURSOR
-    assert set(documents(decision)) == set(Document) - {Document.HEARTBEAT}
+    assert set(documents(decision)) == set(Document) - {Document.HEARTBEAT, Document.PROFILE_DRIFT}
     assert (decision.changed, decision.run.revision, decision.events_ingested) == (True, 1, 3)
 
 
@@ -229,7 +229,7 @@ class TestReplay:
 
         whole = a_pass(run, seen, from_start=True)
 
-        assert set(documents(whole)) == set(Document) - {Document.HEARTBEAT}
+        assert set(documents(whole)) == set(Document) - {Document.HEARTBEAT, Document.PROFILE_DRIFT}
 
     def test_runs_that_ended_before_are_told_once(self) -> None:
         ended = (*HISTORY, an_event("loop_stop", 8, data={"reason": "max_iterations", "max_iterations": 2}))
