@@ -126,7 +126,7 @@ def _told(effect: Append | Replace, options: PassOptions, before_line: int, inge
     match effect:
         case Append(Journal.RECONCILE, ReconcileRow() as row):
             after = _capped(options, before_line, row.cursor_offset_after)
-            count = min(ingested, after - before_line) if options.max_events else ingested
+            count = after - before_line if options.max_events else ingested
             return replace(
                 effect,
                 row=replace(

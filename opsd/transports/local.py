@@ -74,7 +74,18 @@ class LocalTransport:
 class _Loop:
     """One loop, and what is remembered of its files between looks."""
 
-    __slots__ = ("_confined", "_confined_log", "_files", "_output_at", "_output_due", "_ref", "_tail", "folder", "log")
+    __slots__ = (
+        "_confined",
+        "_confined_log",
+        "_files",
+        "_log_seen_at",
+        "_output_at",
+        "_output_due",
+        "_ref",
+        "_tail",
+        "folder",
+        "log",
+    )
 
     def __init__(self, ref: LoopRef, checkout: CheckoutFiles, limits: Limits) -> None:
         self._ref = ref
@@ -87,6 +98,7 @@ class _Loop:
         self._confined_log: tuple[int, int] | None = None
         self._output_at: datetime | None = None
         self._output_due: datetime | None = None
+        self._log_seen_at: datetime | None = None
 
     def look(self, files: Files, processes: Processes, ask: Ask, now: datetime, settle_s: float) -> Observation:
         """The log is read last: a run that ends logs so before it puts away its state and its process, so an end seen
@@ -100,11 +112,12 @@ class _Loop:
         try:
             batch = self._tail.look(files, self.log, ask.cursor, now, from_start=ask.from_start)
         except FileNotFoundError:
-            return self._without_log(ask, artifacts, process, now)
+            return self._without_log(ask, artifacts, process, now, settle_s)
         except OSError as error:
             return _unreadable(self.log, error.strerror or str(error), now)
         if not self._is_confined_log(files, batch.stream):
             return self._outside(self.log, now)
+        self._log_seen_at = now
         return Seen(
             at=now,
             events=batch.events,
@@ -120,12 +133,18 @@ class _Loop:
             last_output_at=output_at,
         )
 
-    def _without_log(self, ask: Ask, artifacts: Artifacts, process: ProcessSighting, now: datetime) -> Observation:
-        """A run that has just been started may not have logged anything yet; otherwise there is nothing to look at."""
+    def _without_log(
+        self, ask: Ask, artifacts: Artifacts, process: ProcessSighting, now: datetime, settle_s: float
+    ) -> Observation:
+        """A run that has just been started may not have logged anything yet, and one that rotates its log is without
+        for a moment; otherwise there is nothing to look at."""
         named = _names(artifacts.active_run.value, self._ref.loop_id) or (
             artifacts.state.value is not None and artifacts.state.value.current_loop_id == self._ref.loop_id
         )
-        if not named:
+        read_before = ask.cursor is not None and ask.cursor.event_line_offset > 0
+        seen_at = self._log_seen_at
+        rotates = seen_at is not None and timedelta() <= now - seen_at < timedelta(seconds=settle_s)
+        if not named or (read_before and not rotates):
             problem = f"required artifact missing: {self.log}"
             return Unreachable(now, UnreachableCause.ARTIFACTS_MISSING, "snapshot_unavailable", problem)
         cursor = ask.cursor

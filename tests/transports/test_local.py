@@ -1,7 +1,7 @@
 """The local transport: one observation per loop, whatever its folder looks like, and never at a neighbour's cost."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -106,6 +106,21 @@ def test_a_log_deleted_under_a_run_keeps_the_position(checkout: Checkout) -> Non
     second = seen(look(transport, checkout, Ask(checkout.ref, cursor_after(first))))
 
     assert (second.line_offset, second.stream) == (2, first.stream)
+
+
+def test_a_log_that_stays_away_is_missing_also_under_a_run(checkout: Checkout) -> None:
+    """A rotation takes a moment; who looks for the first time knows of none."""
+    checkout.append(event("loop_start"))
+    checkout.runs(pid=20031)
+    transport = a_transport()
+    ask = Ask(checkout.ref, cursor_after(seen(look(transport, checkout))))
+    checkout.log.unlink()
+
+    [later] = transport.observe([ask], real_now() + timedelta(seconds=3))
+
+    assert unreachable(later).cause is UnreachableCause.ARTIFACTS_MISSING
+    assert "required artifact missing" in unreachable(later).problem
+    assert unreachable(look(a_transport(), checkout, ask)).failure_code == "snapshot_unavailable"
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link in a circle"])
