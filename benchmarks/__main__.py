@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from benchmarks.cases import cold, far, idle, increment, live, replay, services
+from benchmarks.cases import cold, far, idle, increment, live, oneshot, replay, services
 from benchmarks.cases.case import Outcome, Plan
 from benchmarks.figures import Figure, Report, table
 from benchmarks.machine import machine
@@ -27,6 +27,7 @@ CASES: Mapping[str, tuple[str, Callable[[Plan], Outcome]]] = {
     "e": ("idle loops", idle.measure),
     "g": ("loops behind services", services.measure),
     "h": ("a long log through a service", far.measure),
+    "i": ("one-shot commands", oneshot.measure),
 }
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "results", "latest.json")
