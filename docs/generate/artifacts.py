@@ -53,8 +53,8 @@ _PURPOSE: dict[Document | Journal, str] = {
     Document.HEARTBEAT: "How fresh the runtime's heartbeat is. Absent where the runtime never wrote one.",
     Document.SEQUENCE: "Whether event lines and snapshots came in order.",
     Document.TRANSPORT_HEALTH: "How the last looks at the loop went: result, failure streak, since when.",
-    Document.PROFILE_DRIFT: "Whether telemetry has advised another threshold profile for long enough to say so. Written "
-    "with every sample.",
+    Document.PROFILE_DRIFT: "Whether telemetry has advised another threshold profile for long enough to count: "
+    "written with every sample.",
     Document.CURSOR: "How far the event log was ingested: line, byte, and which file it was. Removing it asks for one "
     "replay from the start.",
     Journal.ESCALATIONS: "What somebody must hear of: one row when a condition begins, one `<category>_resolved` row "
