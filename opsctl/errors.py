@@ -19,6 +19,8 @@ _EXIT_OF_CODE = {
     "unknown_intent": Exit.NO,
     "not_ambiguous": Exit.NO,
     "cannot_switch": Exit.NO,
+    "unknown_profile": Exit.NO,
+    "unusable_profile": Exit.NO,
     "idempotency_conflict": Exit.USAGE,
     "store_unwritable": Exit.REFUSED,
 }

@@ -408,6 +408,7 @@ def _tuning(loaded: Loaded, layout: Layout) -> Tuning:
     return Tuning(
         rules=Rules(layout.home, boot_id(), loaded.thresholds, given.telemetry_interval_s),
         commit_interval_s=given.commit_interval_s,
+        basis=loaded.basis,
         max_concurrent_passes=given.max_concurrent_passes,
         pass_deadline_s=given.pass_deadline_s,
         control_timeout_s=given.control_timeout_s,

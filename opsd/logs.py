@@ -76,6 +76,9 @@ EVENTS: Mapping[str, str] = {
     "mode.expired": "A mode came to the end that was set for it.",
     "mode.unreadable": "The modes cannot be read; until one is set, no intent is carried out.",
     "transport.set": "Somebody switched a loop to another transport: which, who, why.",
+    "profile.set": "Somebody chose a profile of thresholds for a loop, or ended that: which, who, why.",
+    "profile.unreadable": "Which profiles were chosen cannot be read; what cannot be read does not hold.",
+    "profile.unusable": "A profile that was chosen for a loop cannot be used any more; the loop has the usual one.",
     "transport.unreadable": "How loops were switched cannot be read; they are reached as the registry says.",
 }
 

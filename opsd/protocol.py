@@ -19,6 +19,7 @@ from opsd.model.mode import Mode
 from opsd.model.runtime import Aware
 from opsd.model.sequence import SequenceDocument
 from opsd.model.service import Reach
+from opsd.model.thresholds import Profile, Thresholds
 from opsd.model.transport import TransportHealth, TransportMode
 
 API_VERSION = "v1"
@@ -515,6 +516,57 @@ class TransportReply(msgspec.Struct, frozen=True, rename="camel"):
     by: str | None = None
     since: datetime | None = None
     reason: str = ""
+
+
+class ProfileRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """`POST /v1/loops/{id}/profile`: which profile of thresholds a loop has from now on. None ends what was chosen."""
+
+    profile: Name | None
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)]
+    by: Name | None = None
+
+
+class ProfileSource(StrEnum):
+    """Who says which profile a loop has: an operator for this loop, the settings for all, the catalog by default."""
+
+    CHOSEN = "chosen"
+    SETTINGS = "settings"
+    CATALOG = "catalog"
+
+
+class ProfileReply(msgspec.Struct, frozen=True, rename="camel"):
+    """Which thresholds a loop has, and why. `overridden` are the values that were set whichever profile there is.
+
+    `chosen`, `by`, `since` and `reason` are of the operator's choice; `problem` says why it is without effect.
+    """
+
+    at: datetime
+    loop_id: str
+    source: ProfileSource
+    thresholds: Thresholds
+    description: str | None = None
+    overridden: tuple[str, ...] = ()
+    chosen: str | None = None
+    by: str | None = None
+    since: datetime | None = None
+    reason: str = ""
+    problem: str | None = None
+
+
+class ProfileItem(msgspec.Struct, frozen=True, rename="camel"):
+    """`values` are the catalog's own; None where they make no sense, and `problem` says why."""
+
+    name: str
+    values: Profile | None = None
+    problem: str | None = None
+
+
+class ProfilePage(msgspec.Struct, frozen=True, rename="camel"):
+    """The catalog's profiles by name. `of_all` is the one of loops for which nobody chose."""
+
+    at: datetime
+    of_all: str | None
+    profiles: tuple[ProfileItem, ...]
 
 
 class ModePage(msgspec.Struct, frozen=True, rename="camel"):

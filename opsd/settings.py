@@ -17,8 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from opsd import shipped
-from opsd.core.thresholds import ThresholdError, catalog_from, resolve
-from opsd.model.thresholds import Thresholds
+from opsd.core.profiles import of_all
+from opsd.core.thresholds import ThresholdError, catalog_from
+from opsd.model.thresholds import ThresholdBasis, Thresholds
 
 PREFIX = "OPSD_"
 CONFIG_VARIABLE = "OPSD_CONFIG"
@@ -223,9 +224,13 @@ class Settings(BaseSettings):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Settings that can be used; `unknown` are variables that look like settings and are none."""
+    """Settings that can be used; `unknown` are variables that look like settings and are none.
+
+    `thresholds` are those of every loop for which nobody chose a profile, resolved from `basis`.
+    """
 
     settings: Settings
+    basis: ThresholdBasis
     thresholds: Thresholds
     unknown: tuple[str, ...] = ()
 
@@ -274,7 +279,7 @@ def load(flags: Mapping[str, object], *, config: str | None, environment: Mappin
         and name not in _FOREIGN_VARIABLES
         and name.removeprefix(PREFIX).lower() not in Settings.model_fields
     )
-    return Loaded(settings, _thresholds(settings), tuple(sorted(unknown)))
+    return Loaded(settings, *_thresholds(settings), tuple(sorted(unknown)))
 
 
 def flag(name: str) -> str:
@@ -349,7 +354,7 @@ def _socket_problem(settings: Settings) -> str | None:
     return None
 
 
-def _thresholds(settings: Settings) -> Thresholds:
+def _thresholds(settings: Settings) -> tuple[ThresholdBasis, Thresholds]:
     path = settings.threshold_profiles_file or shipped.config(shipped.THRESHOLD_PROFILES)
     overrides = {
         name: value
@@ -357,8 +362,8 @@ def _thresholds(settings: Settings) -> Thresholds:
         if name != "profile" and (value := getattr(settings, name)) is not None
     }
     try:
-        catalog = catalog_from(Path(path).read_bytes(), path)
-        return resolve(catalog, profile=settings.threshold_profile, overrides=overrides)
+        basis = ThresholdBasis(catalog_from(Path(path).read_bytes(), path), settings.threshold_profile, overrides)
+        return basis, of_all(basis)
     except OSError as error:
         raise SettingsError([f"threshold profiles file {path} cannot be read: {error.strerror}"]) from None
     except ThresholdError as error:

@@ -134,6 +134,10 @@ def _of_home(layout: Layout) -> Iterator[tuple[str, str, str]]:
     for path, says in (
         (layout.registry, "The fleet registry. Operators write it, opsd only reads it."),
         (layout.modes, "Which modes were set, by whom and until when. Flushed before they hold, and never rotated."),
+        (
+            layout.profiles,
+            "Which profiles of thresholds were chosen for loops, by whom and why. Written like the modes.",
+        ),
         (layout.switches, "How loops were switched to another transport, by whom and why. Written like the modes."),
         (
             layout.launch_log(LoopId("LOOP"), "INTENT"),

@@ -15,6 +15,8 @@ _ELSEWHERE = {
     ErrorCode.NOT_PERMITTED,
     ErrorCode.METHOD_NOT_ALLOWED,
     ErrorCode.CANNOT_SWITCH,
+    ErrorCode.UNKNOWN_PROFILE,
+    ErrorCode.UNUSABLE_PROFILE,
 }
 """What the service has another word for, or no use for."""
 _FEATURES = ", ".join(map(code, FEATURES))

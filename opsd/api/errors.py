@@ -16,11 +16,13 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_LOOP = "unknown_loop"
     UNKNOWN_INTENT = "unknown_intent"
+    UNKNOWN_PROFILE = "unknown_profile"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     LOOP_NOT_MANAGED = "loop_not_managed"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     NOT_AMBIGUOUS = "not_ambiguous"
     CANNOT_SWITCH = "cannot_switch"
+    UNUSABLE_PROFILE = "unusable_profile"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
     INTERNAL = "internal"
@@ -41,6 +43,7 @@ ERRORS: Mapping[ErrorCode, ErrorEntry] = {
     ErrorCode.NOT_FOUND: ErrorEntry(404, "There is no such path, or the loop has no such log."),
     ErrorCode.UNKNOWN_LOOP: ErrorEntry(404, "No loop of this name is in the fleet; near names are in the details."),
     ErrorCode.UNKNOWN_INTENT: ErrorEntry(404, "No loop of the fleet has an intent of this id."),
+    ErrorCode.UNKNOWN_PROFILE: ErrorEntry(404, "The catalog has no profile of this name; the message names its own."),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorEntry(405, "The path exists, but not for this method."),
     ErrorCode.LOOP_NOT_MANAGED: ErrorEntry(409, "The loop is listed but not supervised; the message says why."),
     ErrorCode.IDEMPOTENCY_CONFLICT: ErrorEntry(
@@ -51,6 +54,9 @@ ERRORS: Mapping[ErrorCode, ErrorEntry] = {
         409, "The intent is not ambiguous, so there is nothing to acknowledge; the details have its status."
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: ErrorEntry(413, "The request body is larger than any request needs."),
+    ErrorCode.UNUSABLE_PROFILE: ErrorEntry(
+        422, "The profile's values make no sense, by themselves or with the single values that were set for all loops."
+    ),
     ErrorCode.HEADERS_TOO_LARGE: ErrorEntry(431, "The request line and headers are larger than any request needs."),
     ErrorCode.INTERNAL: ErrorEntry(500, "A fault of ours; the daemon's log has the particulars."),
     ErrorCode.UNAVAILABLE: ErrorEntry(

@@ -1,4 +1,6 @@
-"""The endpoints of intents, of what waits for a decision, and of modes. The table is `opsd.api.routes`.
+"""The endpoints of intents, of what waits for a decision, and of what operators set: modes, ways to loops, profiles.
+
+The table is `opsd.api.routes`.
 
 Who asks is the kernel's word, put beside the name that is claimed. What a request comes to, the control desk decides.
 """
@@ -16,8 +18,18 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.handlers import chosen_runs, from_files, known_run
 from opsd.api.peer import Peer, user_name
 from opsd.app import inbox
-from opsd.app.desk import CannotRecord, CannotSwitch, DeskError, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd.app.desk import (
+    CannotRecord,
+    CannotSwitch,
+    DeskError,
+    IdempotencyConflict,
+    NotAmbiguous,
+    UnknownIntent,
+    UnknownProfile,
+    UnusableProfile,
+)
 from opsd.core.intents.advice import next_step
+from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
 from opsd.model.mode import Mode
 from opsd.protocol import (
@@ -31,6 +43,9 @@ from opsd.protocol import (
     ModePage,
     ModeRequest,
     NoQuery,
+    ProfilePage,
+    ProfileReply,
+    ProfileRequest,
     TransportReply,
     TransportRequest,
     WaitFor,
@@ -122,6 +137,27 @@ async def set_transport(services: Services, call: Call[NoQuery, TransportRequest
         return await services.desk.set_transport(loop_id, replace(call.body, by=call.body.by or actor.user), actor)
 
 
+async def profiles(services: Services, call: Call[NoQuery, None]) -> ProfilePage:
+    return services.desk.profiles()
+
+
+async def profile(services: Services, call: Call[NoQuery, None]) -> ProfileReply:
+    with _refusals_told():
+        return services.desk.profile(known_run(services, call.id).ref.loop_id)
+
+
+async def set_profile(services: Services, call: Call[NoQuery, ProfileRequest]) -> ProfileReply:
+    if not call.body.reason.strip():
+        raise _bad("reason", "say why; it is recorded, and shown to everybody who looks")
+    if call.body.profile is not None:
+        known_run(services, call.id)  # what was chosen for a loop that has left can still be ended
+    actor = await _actor(services, call.peer)
+    with _refusals_told():
+        return await services.desk.set_profile(
+            LoopId(call.id), replace(call.body, by=call.body.by or actor.user), actor
+        )
+
+
 def _check(request: IntentRequest) -> None:
     """What no single member shows.
 
@@ -206,6 +242,10 @@ def _refusals_told() -> Iterator[None]:
         raise ApiError(ErrorCode.NOT_AMBIGUOUS, str(error), status=error.status) from None
     except CannotSwitch as error:
         raise ApiError(ErrorCode.CANNOT_SWITCH, f"{error} It is reached as before.") from None
+    except UnknownProfile as error:
+        raise ApiError(ErrorCode.UNKNOWN_PROFILE, f"{error}; nothing was changed") from None
+    except UnusableProfile as error:
+        raise ApiError(ErrorCode.UNUSABLE_PROFILE, f"{error}; nothing was changed") from None
     except CannotRecord as error:
         raise ApiError(
             ErrorCode.STORE_UNWRITABLE,

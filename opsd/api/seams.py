@@ -26,6 +26,9 @@ from opsd.protocol import (
     LoopSummary,
     ModePage,
     ModeRequest,
+    ProfilePage,
+    ProfileReply,
+    ProfileRequest,
     ReconcileReply,
     RunHistory,
     Submitted,
@@ -115,6 +118,22 @@ class Desk(Protocol):
             FleetError: there is no such loop, or it is not looked at.
             CannotSwitch: the registry names no such way to it.
             CannotRecord: it is reached as it was.
+        """
+
+    def profiles(self) -> ProfilePage: ...
+
+    def profile(self, loop_id: LoopId) -> ProfileReply:
+        """
+        Raises:
+            FleetError: there is no such loop, or it is not looked at.
+        """
+
+    async def set_profile(self, loop_id: LoopId, request: ProfileRequest, actor: Actor) -> ProfileReply:
+        """
+        Raises:
+            FleetError: there is no such loop, or it is not looked at.
+            UnknownProfile, UnusableProfile: it cannot be judged by that profile.
+            CannotRecord: it is judged as it was.
         """
 
 

@@ -9,6 +9,8 @@ class DeskError(Exception):
     ├── IdempotencyConflict   the key stands for another request
     ├── NotAmbiguous          only what is ambiguous can be acknowledged
     ├── CannotSwitch          the registry names no such way to the loop
+    ├── UnknownProfile        the catalog has no profile of this name
+    ├── UnusableProfile       the profile's values make no sense, by themselves or with the single ones that were set
     └── CannotRecord          it could not be written down, so it does not hold
     """
 
@@ -43,6 +45,22 @@ class CannotRecord(DeskError):  # noqa: N818
 
 class CannotSwitch(DeskError):  # noqa: N818
     """`problem` says what the registry lacks."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class UnknownProfile(DeskError):  # noqa: N818
+    """`problem` names those that there are."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class UnusableProfile(DeskError):  # noqa: N818
+    """`problem` names the values."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

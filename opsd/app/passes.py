@@ -51,7 +51,7 @@ class Passes:
         for request, observation in zip(requests, observations, strict=True):
             this = Pass(request.trace_id, request.from_start, took_s)
             try:
-                decision = decide(request.run, observation, self.rules, this, now)
+                decision = decide(request.run, observation, self.rules.of(request.run.ref.loop_id), this, now)
             except Exception:  # noqa: BLE001  a fault in our own rules for one loop must not blind us to all others
                 results.append(PassResult(request.run, None, traceback.format_exc(limit=-3)))
             else:

@@ -67,7 +67,7 @@ class FileQueries:
         self._monotonic = monotonic
 
     def explain(self, run: Run, now: datetime) -> Explanation:
-        return explain(run, last_ingest(run), self._rules().thresholds, now)
+        return explain(run, last_ingest(run), self._rules().of(run.ref.loop_id).thresholds, now)
 
     def events(self, run: Run, query: EventsQuery) -> EventPage:
         """

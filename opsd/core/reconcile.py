@@ -16,7 +16,7 @@ from opsd.core.instants import whole
 from opsd.model.cursor import Cursor
 from opsd.model.effects import Append, Document, Journal, Replace, WakeAt
 from opsd.model.escalation import EscalationRow
-from opsd.model.ids import TraceId
+from opsd.model.ids import LoopId, TraceId
 from opsd.model.lifecycle import EventMark, Fold, RunFacts
 from opsd.model.observation import (
     Malformed,
@@ -26,6 +26,7 @@ from opsd.model.observation import (
     StreamNote,
     Unreachable,
 )
+from opsd.model.oneshot import DriftOptions
 from opsd.model.run import Ingest, Run, Written
 from opsd.model.telemetry import QuarantineRow
 from opsd.model.thresholds import Thresholds
@@ -41,6 +42,7 @@ class Rules(msgspec.Struct, frozen=True):
     `boot_id` names this boot of the host: what was written in another one may have been garbled by a power cut.
     `every_pass_samples` is how the one-shot commands work: each of their passes writes everything and is a sample.
     `moved` are files of the loop that lie elsewhere than in the home's own folder for it.
+    `loop_thresholds` are those of loops for which somebody chose a profile; `thresholds` hold for all others.
     """
 
     home: str
@@ -49,6 +51,13 @@ class Rules(msgspec.Struct, frozen=True):
     telemetry_interval_s: float = 60.0
     every_pass_samples: bool = False
     moved: Mapping[Document | Journal, str] = {}
+    drift: DriftOptions = DriftOptions()
+    loop_thresholds: Mapping[LoopId, Thresholds] = {}
+
+    def of(self, loop_id: LoopId) -> "Rules":
+        """The rules with the thresholds of this loop."""
+        own = self.loop_thresholds.get(loop_id)
+        return self if own is None else replace(self, thresholds=own)
 
 
 class Pass(msgspec.Struct, frozen=True):

@@ -414,6 +414,20 @@ REASONS = registry_of(
         needs_human=True,
     ),
     ReasonEntry(
+        "profiles_unreadable",
+        _DEGRADED,
+        "The file that says which profiles of thresholds were chosen for loops cannot be read; what can be, holds.",
+        "Mend or remove the line named in the evidence, or choose anew: `opsctl profile LOOP`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
+        "profile_unusable",
+        _DEGRADED,
+        "The profile that was chosen for a loop cannot be used any more; the loop has the thresholds of all others.",
+        "Mend the catalog and send SIGHUP, or choose anew: `opsctl profile LOOP --list`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
         "settings_invalid",
         _DEGRADED,
         "The daemon was told to read its settings again and cannot use them; the old ones stay in force.",

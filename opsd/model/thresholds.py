@@ -1,5 +1,7 @@
 """When late is too late: the catalog of profiles and the thresholds resolved from it. Source: loop-core 12."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -18,6 +20,17 @@ class ProfileCatalog(msgspec.Struct, frozen=True, rename="camel"):
     profiles: dict[str, Profile]
     default_profile: str | None = None
     refused: dict[str, str] = {}
+
+
+class ThresholdBasis(msgspec.Struct, frozen=True):
+    """From what the thresholds of every loop are resolved. `profile` is the one that was set for all of them.
+
+    `overrides` are single values, keyed by the field of `Thresholds`; they hold whichever profile is in force.
+    """
+
+    catalog: ProfileCatalog
+    profile: str | None = None
+    overrides: Mapping[str, int] = {}
 
 
 class Thresholds(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -28,6 +28,7 @@ class Layout:
         self.root = f"{self.home}/.superloop/ops-manager"
         self.registry = f"{self.root}/fleet/registry.v1.json"
         self.modes = f"{self.root}/fleet/modes.jsonl"
+        self.profiles = f"{self.root}/fleet/profiles.jsonl"
         self.switches = f"{self.root}/fleet/transports.jsonl"
         self.lock = f"{self.root}/.lock"
         self.socket = f"{self.root}/opsd.sock"

@@ -1,8 +1,8 @@
 """Small journals below `fleet/` of what operators set: on the disk before it holds. A few rows a year, never rotated.
 
 What is lost here could let an intent execute that somebody wanted stopped, so that a line which makes no sense is no
-line to pass over: the whole file counts as unreadable until somebody sets anew. What the rows mean is `opsd.core.modes`
-and `opsd.core.switches`.
+line to pass over: the whole file counts as unreadable until somebody sets anew. What the rows mean is
+`opsd.core.modes`, `opsd.core.switches` and `opsd.core.profiles`.
 """
 
 import errno
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from opsd.model.mode import ModeRow
+from opsd.model.profile import ProfileRow
 from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.aside import free_name
@@ -20,7 +21,7 @@ from opsd.store.layout import Layout
 
 _BYTES_MAX = 1 << 22
 
-R = TypeVar("R", ModeRow, SwitchRow)
+R = TypeVar("R", ModeRow, SwitchRow, ProfileRow)
 
 
 class _Found(msgspec.Struct, Generic[R], frozen=True):

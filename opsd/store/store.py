@@ -11,6 +11,7 @@ from opsd.model.effects import Append, Journal
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
 from opsd.model.mode import ModeRow
+from opsd.model.profile import ProfileRow
 from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.append import Appender
@@ -39,6 +40,7 @@ class Store:
         self._appender = Appender(layout, files, retention)
         self._committer = Committer(layout, files, self._appender)
         self._modes = RowFile(layout, files, layout.modes, ModeRow)
+        self._profiles = RowFile(layout, files, layout.profiles, ProfileRow)
         self._switches = RowFile(layout, files, layout.switches, SwitchRow)
 
     def load(self, loop_ids: Sequence[LoopId], now: datetime, *, mend: bool = True) -> list[StoredLoop]:
@@ -131,6 +133,18 @@ class Store:
             StoreError: the file is as it was; the message names it and what to do.
         """
         self._switches.append(row)
+
+    def load_profiles(self) -> tuple[tuple[ProfileRow, ...], str | None]:
+        """Which profiles were chosen for loops, oldest first; why that may not be all of them, or None."""
+        return self._profiles.load()
+
+    def append_profile(self, row: ProfileRow) -> None:
+        """On the disk when this returns.
+
+        Raises:
+            StoreError: the file is as it was; the message names it and what to do.
+        """
+        self._profiles.append(row)
 
     def forget(self, loop_id: LoopId) -> None:
         """The loop is no longer supervised; its files stay."""

@@ -28,6 +28,9 @@ from opsd.protocol import (
     IntentRequest,
     ModePage,
     ModeRequest,
+    ProfilePage,
+    ProfileReply,
+    ProfileRequest,
     Submitted,
     TransportReply,
     TransportRequest,
@@ -40,6 +43,7 @@ from opsd.supervisor.carrying import HANGS, Carrier, gist, unseen
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.fleet import NotManaged, UnknownLoop
 from opsd.supervisor.modes import ModeKeeper
+from opsd.supervisor.profiles import ProfileKeeper
 from opsd.supervisor.remote import RemoteCarrier
 from opsd.supervisor.roster import Member, Roster
 from opsd.supervisor.switches import Switches
@@ -60,6 +64,7 @@ class Desk:
         remote: RemoteCarrier | None,
         modes: ModeKeeper,
         switches: Switches,
+        profiles: ProfileKeeper,
         store: Store,
         commits: Commits,
         roster: Roster,
@@ -72,6 +77,7 @@ class Desk:
         self._remote = remote
         self._modes = modes
         self._switches = switches
+        self._profiles = profiles
         self._store = store
         self._commits = commits
         self._roster = roster
@@ -200,6 +206,30 @@ class Desk:
         """
         await self._switches.set(self._managed(loop_id).run.ref, request, actor)
         return self.transport(loop_id)
+
+    def profiles(self) -> ProfilePage:
+        return self._profiles.listed()
+
+    def profile(self, loop_id: LoopId) -> ProfileReply:
+        """
+        Raises:
+            UnknownLoop, NotManaged: nobody looks at such a loop.
+        """
+        return self._profiles.told(self._managed(loop_id).loop_id)
+
+    async def set_profile(self, loop_id: LoopId, request: ProfileRequest, actor: Actor) -> ProfileReply:
+        """Have a loop judged by a profile of its own, now and after restarts.
+
+        Raises:
+            UnknownLoop, NotManaged: nobody looks at such a loop.
+            UnknownProfile, UnusableProfile: it is judged as it was.
+            CannotRecord: the disk refuses it, so it is as well.
+        """
+        # What was chosen for a loop that has left the fleet can still be ended.
+        if request.profile is not None or not self._profiles.is_chosen(loop_id):
+            self._managed(loop_id)
+        await self._profiles.set(loop_id, request, actor)
+        return self._profiles.told(loop_id)
 
     # For the supervisor
 

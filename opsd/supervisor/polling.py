@@ -65,7 +65,7 @@ class Polls:
         *,
         roster: Roster,
         intake: Intake,
-        thresholds: Callable[[], Thresholds],
+        thresholds: Callable[[LoopId], Thresholds],
         pace: Callable[[], Pace],
         clock: Clock,
         log: Log,
@@ -121,7 +121,7 @@ class Polls:
             following = rules.after_answer(
                 member.run,
                 self._pace(),
-                self._thresholds(),
+                self._thresholds(member.loop_id),
                 quiet_s=quiet_s,
                 wait_s=wait_s,
                 jitter=self._jitter(),

@@ -7,7 +7,7 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -20,6 +20,7 @@ from opsd.core.reconcile import Decision, Rules
 from opsd.logs import Log
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
+from opsd.model.thresholds import ProfileCatalog, ThresholdBasis
 from opsd.ports import Clock, Controls, Files, Offload, Processes, Transport
 from opsd.ports import Services as ServicesPort
 from opsd.protocol import API_VERSION, DaemonStatus, Subsystem
@@ -43,6 +44,7 @@ from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
 from opsd.supervisor.perform import Performer
 from opsd.supervisor.polling import Polls
+from opsd.supervisor.profiles import ProfileKeeper
 from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.remote import RemoteCarrier
 from opsd.supervisor.roster import Member, Roster
@@ -62,6 +64,7 @@ class Tuning(msgspec.Struct, frozen=True):
     """What may be set anew while the daemon runs; seconds where the name says so."""
 
     rules: Rules
+    basis: ThresholdBasis = ThresholdBasis(ProfileCatalog("v1", {}))
     commit_interval_s: float = 0.1
     max_concurrent_passes: int = 2
     pass_deadline_s: float = 30.0
@@ -172,6 +175,15 @@ class Supervisor:
             changed=lambda: self.desk.modes_changed(),
         )
         self._switches = Switches(store, commits=self._commits, findings=self.findings, clock=clock, log=log)
+        self._profiles = ProfileKeeper(
+            store,
+            commits=self._commits,
+            findings=self.findings,
+            clock=clock,
+            log=log,
+            basis=tuning.basis,
+            changed=self._judge_by_profiles,
+        )
         self._books = Books(
             store,
             commits=self._commits,
@@ -200,6 +212,7 @@ class Supervisor:
             remote=None if remote is None else self._carrying(remote.services, clock, log),
             modes=self._modes,
             switches=self._switches,
+            profiles=self._profiles,
             store=store,
             commits=self._commits,
             roster=self._roster,
@@ -284,7 +297,7 @@ class Supervisor:
             remote.transport,
             roster=self._roster,
             intake=self._intake,
-            thresholds=lambda: self._passes.rules.thresholds,
+            thresholds=lambda loop_id: self._passes.rules.of(loop_id).thresholds,
             pace=lambda: self._tuning.pace,
             clock=clock,
             log=log,
@@ -308,6 +321,7 @@ class Supervisor:
         """Find the loops and restore them from our own files; how many there are. Nothing is looked at yet."""
         await self._modes.load()
         await self._switches.load()
+        await self._profiles.load()
         await self._membership.look()
         return len(self._roster)
 
@@ -336,12 +350,17 @@ class Supervisor:
         """Every loop is judged anew by new rules, at its next turn, which is now."""
         judged_anew = tuning.rules != self._tuning.rules
         self._tuning = tuning
-        self._passes.rules = tuning.rules
+        self._profiles.retune(tuning.basis)
         self._commits.interval_s = tuning.commit_interval_s
         self._passing.most_at_once = tuning.max_concurrent_passes
         self._passing.deadline_s = tuning.pass_deadline_s
         if judged_anew:
             self._intake.trigger(self._roster.loop_ids())
+
+    def _judge_by_profiles(self, loop_ids: Sequence[LoopId]) -> None:
+        """Those loops have other thresholds from their next turn on, which is now."""
+        self._passes.rules = msgspec.structs.replace(self._tuning.rules, loop_thresholds=self._profiles.thresholds)
+        self._intake.judge_anew(loop_ids)
 
     @property
     def rules(self) -> Rules:

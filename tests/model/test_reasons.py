@@ -39,6 +39,8 @@ ELSEWHERE = {
     "subsystem_failed",
     "modes_unreadable",
     "transports_unreadable",
+    "profiles_unreadable",
+    "profile_unusable",
 }
 
 

@@ -333,6 +333,8 @@ def test_every_error_code_of_the_api_ends_in_its_exit_code() -> None:
         ErrorCode.IDEMPOTENCY_CONFLICT: Exit.USAGE,
         ErrorCode.NOT_AMBIGUOUS: Exit.NO,
         ErrorCode.CANNOT_SWITCH: Exit.NO,
+        ErrorCode.UNKNOWN_PROFILE: Exit.NO,
+        ErrorCode.UNUSABLE_PROFILE: Exit.NO,
         ErrorCode.PAYLOAD_TOO_LARGE: Exit.USAGE,
         ErrorCode.HEADERS_TOO_LARGE: Exit.USAGE,
         ErrorCode.INTERNAL: Exit.DAEMON_ERROR,

@@ -41,7 +41,7 @@ class Door:
             self.transport,
             roster=self.roster,
             intake=self.intake,
-            thresholds=Thresholds,
+            thresholds=lambda _loop_id: Thresholds(),
             pace=lambda: pace,
             clock=self.clock,
             log=logger(),
