@@ -41,8 +41,9 @@ from opsd.services.tokens import Tokens
 from opsd.services.trust import Trust
 from opsd.settings import Loaded, Settings, SettingsError
 from opsd.store.faults import StoreError
+from opsd.store.holder import Holder
 from opsd.store.layout import Layout
-from opsd.store.lock import Holder, HomeLock, HomeLocked
+from opsd.store.lock import HomeLock, HomeLocked
 from opsd.store.store import Store
 from opsd.supervisor.offload import Threads as WorkerThreads
 from opsd.supervisor.services import GaveUp

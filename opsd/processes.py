@@ -32,6 +32,30 @@ def boot_id() -> str:
         return ""
 
 
+def has_flock(pid: int, device: int, inode: int, *, proc: str = "/proc") -> bool | None:
+    """Whether somebody holds an exclusive flock on this file; None where the kernel does not tell.
+
+    Asking takes nothing and delays nobody, unlike trying to take it. `pid` is who should be the one: on some file
+    systems the kernel lists another device than `stat` names, and then it is the process that counts.
+    """
+    try:
+        with open(f"{proc}/locks", encoding="ascii", errors="replace") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return None
+    for row in rows:
+        # `1: FLOCK  ADVISORY  WRITE 4711 fe:00:2146329 0 EOF`; who waits has an arrow before the word.
+        if len(row) < 6 or row[1] != "FLOCK" or row[3] != "WRITE":
+            continue
+        major, _, rest = row[5].partition(":")
+        minor, _, number = rest.partition(":")
+        if number == str(inode) and (
+            row[4] == str(pid) or (major, minor) == (f"{os.major(device):02x}", f"{os.minor(device):02x}")
+        ):
+            return True
+    return False
+
+
 class Member(NamedTuple):
     """One process as /proc shows it; `state` is the kernel's letter, `started_ticks` what tells it from a later one."""
 

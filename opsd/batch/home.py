@@ -11,8 +11,9 @@ import msgspec
 from opsd.batch.command import CommandError, Outside
 from opsd.model.oneshot import OneShotReply
 from opsd.store.faults import StoreError
+from opsd.store.holder import Holder
 from opsd.store.layout import Layout
-from opsd.store.lock import Holder, HomeLock, HomeLocked
+from opsd.store.lock import HomeLock, HomeLocked
 
 TURN_WITHIN_S: Final = 30.0
 """Other commands on the same home take a moment each; one that takes longer is worth being told about."""

@@ -1,6 +1,7 @@
-"""One writer per home: who holds it, and a lock that ends with its process.
+"""One writer per home: a lock that ends with its process.
 
-The lock is the kernel's (flock), so a stale file means nothing; its content only tells people who the holder is.
+The lock is the kernel's (flock), so a stale file means nothing; its content only tells people who the holder is, which
+is read in `holder`.
 """
 
 import fcntl
@@ -8,22 +9,11 @@ import os
 import threading
 from types import TracebackType
 
-import msgspec
-
-from opsd.model.runtime import Aware
-from opsd.store.codec import decode, encode
-from opsd.store.faults import Corrupt, StoreError
+from opsd.store.codec import encode
+from opsd.store.faults import StoreError
+from opsd.store.holder import Holder, read_holder
 
 _POLL_S = 0.05
-_CONTENT_BYTES_MAX = 4096
-
-
-class Holder(msgspec.Struct, frozen=True, rename="camel"):
-    """The content of `.lock`. `socket_path` is None for a one-shot command: nobody answers for it."""
-
-    pid: int
-    started_at: Aware
-    socket_path: str | None = None
 
 
 class HomeLocked(StoreError):  # noqa: N818  it names a state of the home, as its siblings do
@@ -93,20 +83,6 @@ class HomeLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
-
-
-def read_holder(path: str) -> Holder | None:
-    """Who the file says holds the lock; whether anyone does, only trying to take it can tell."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return decode(os.pread(fd, _CONTENT_BYTES_MAX, 0), Holder, path)
-    except (Corrupt, OSError):
-        return None
-    finally:
-        os.close(fd)
 
 
 def _try(path: str) -> int | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from opsd.clock import SystemClock
-from opsd.store.lock import Holder, HomeLock
+from opsd.store.holder import Holder
+from opsd.store.lock import HomeLock
 from tests.batch.checkout import LOOP, RUN, Checkout
 from tests.batch.cli import run, spawn
 

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from opsd.processes import has_flock
 from opsd.store.faults import StoreError
+from opsd.store.holder import Holder, live_holder, read_holder
 from opsd.store.layout import Layout
-from opsd.store.lock import Holder, HomeLock, HomeLocked, read_holder
+from opsd.store.lock import HomeLock, HomeLocked
 from tests.store.examples import NOW
 
 _PROGRAM = """
 import os, sys
-from opsd.store.lock import Holder, HomeLock
+from opsd.store.holder import Holder
+from opsd.store.lock import HomeLock
 from tests.store.examples import NOW
 lock = HomeLock.acquire(sys.argv[1], Holder(os.getpid(), NOW, sys.argv[2] or None))
 print("held", flush=True)
@@ -154,3 +157,41 @@ def test_a_home_that_cannot_be_written_says_which_file(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(StoreError, match="lock cannot be opened for writing: Is a directory"):
         HomeLock.acquire(str(tmp_path / "lock"), _me())
+
+
+def test_who_only_asks_sees_a_live_holder_and_keeps_nobody_from_the_lock(path: str) -> None:
+    assert live_holder(path) is None
+    with _another_holder(path, "/run/opsd.sock") as other:
+        assert live_holder(path) == Holder(other.pid, NOW, "/run/opsd.sock")
+        other.send_signal(signal.SIGKILL)
+        other.wait(timeout=10)
+        assert read_holder(path) is not None
+        assert live_holder(path) is None
+
+    with HomeLock.acquire(path, _me()):
+        assert live_holder(path) == _me()
+    assert live_holder(path) is None
+
+
+def test_a_lock_on_another_file_a_shared_one_and_a_queue_for_it_mean_nothing(tmp_path: Path) -> None:
+    device, inode, pid = os.makedev(0xFE, 0), 77, 4711
+    rows = {
+        "1: FLOCK  ADVISORY  WRITE 4711 fe:00:78 0 EOF": False,
+        "1: POSIX  ADVISORY  WRITE 4711 fe:00:77 0 EOF": False,
+        "1: FLOCK  ADVISORY  READ 4711 fe:00:77 0 EOF": False,
+        "1: -> FLOCK  ADVISORY  WRITE 4711 fe:00:77 0 EOF": False,
+        "1: FLOCK  ADVISORY  WRITE 12 00:2a:77 0 EOF": False,
+        "1: FLOCK  ADVISORY  WRITE 12 fe:00:77 0 EOF": True,
+        "1: FLOCK  ADVISORY  WRITE 4711 00:2a:77 0 EOF": True,
+    }
+
+    for row, held in rows.items():
+        (tmp_path / "locks").write_text(f"{row}\n")
+        assert has_flock(pid, device, inode, proc=str(tmp_path)) is held, row
+
+
+def test_where_locks_are_not_to_be_seen_the_process_is_looked_for(path: str, tmp_path: Path) -> None:
+    with HomeLock.acquire(path, _me("/run/opsd.sock")):
+        assert live_holder(path, proc=str(tmp_path)) is None
+        (tmp_path / str(os.getpid())).mkdir()
+        assert live_holder(path, proc=str(tmp_path)) == _me("/run/opsd.sock")
