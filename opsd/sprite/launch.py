@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from opsd.environ import for_others, variables
+from opsd.sprite.hold import Hold
 from opsd.sprite.log import OutputLog
 from opsd.sprite.plan import MISSING, NOT_EXECUTABLE, Plan, Refused, plan_of
 from opsd.sprite.trace import Trace
@@ -76,7 +77,7 @@ def _live(plan: Plan, *, began: Callable[[OutputLog | None], None]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
     begun_s = time.time()
     pid = _begin(plan, log)
-    vigil = Vigil(plan, log, trace, pid, begun_s)
+    vigil = Vigil(plan, log, trace, pid, begun_s, Hold(plan.platform_socket, plan.loop_id))
     vigil.beat()
     began(log)
     return vigil.keep()

@@ -11,6 +11,8 @@ MISSING: Final = 127
 """Exit codes of our own, as a shell has them."""
 
 BEAT_EVERY_S: Final = 15.0
+PLATFORM_SOCKET: Final = "/.sprite/api.sock"
+"""Where a sprite's platform is asked to hold the sprite awake. Source: sprites-platform 11."""
 _RUN: Final = "superloop.sh run"
 
 
@@ -24,6 +26,7 @@ class Plan(NamedTuple):
     interval_s: float
     detach: bool
     argv: tuple[str, ...]
+    platform_socket: str = PLATFORM_SOCKET
 
     @property
     def folder(self) -> str:
@@ -48,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interval", type=_seconds, default=BEAT_EVERY_S, metavar="S", help="seconds between two beats (default 15)"
     )
     parser.add_argument("--detach", action="store_true", help="return once the run has begun; needs --log")
+    parser.add_argument(
+        "--platform-socket",
+        default=PLATFORM_SOCKET,
+        metavar="FILE",
+        help="where, inside a sprite, the platform is asked to hold it awake while the run lives; '' asks nobody "
+        f"(default {PLATFORM_SOCKET})",
+    )
     parser.add_argument("argv", nargs="+", metavar="COMMAND", help="after --: superloop.sh run --repo DIR --loop ID")
 
 
@@ -75,7 +85,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if args.detach and args.log is None:
         raise Refused("--detach needs --log: where we print now may be gone before the run is")
     log = None if args.log is None else os.path.abspath(args.log)
-    return Plan(repo, loop_id, args.launch_id, log, args.interval, args.detach, argv)
+    return Plan(repo, loop_id, args.launch_id, log, args.interval, args.detach, argv, args.platform_socket)
 
 
 def _is_known(repo: str, loop_id: str) -> bool:

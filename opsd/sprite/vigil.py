@@ -11,6 +11,7 @@ from typing import Final
 
 from opsd.sprite import beat
 from opsd.sprite.beat import Beat
+from opsd.sprite.hold import Hold
 from opsd.sprite.log import OutputLog
 from opsd.sprite.plan import Plan
 from opsd.sprite.trace import Trace
@@ -34,11 +35,12 @@ _BEGINNING_S: Final = 10.0
 class Vigil:
     """What is done while the run lives."""
 
-    def __init__(self, plan: Plan, log: OutputLog | None, trace: Trace, pid: int, begun_s: float) -> None:
+    def __init__(self, plan: Plan, log: OutputLog | None, trace: Trace, pid: int, begun_s: float, hold: Hold) -> None:
         self._plan = plan
         self._log = log
         self._trace = trace
         self._pid = pid
+        self._hold = hold
         self._beat = Beat(
             timestamp="",
             status="running",
@@ -63,9 +65,12 @@ class Vigil:
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended:
                 self._last_words(status)
+                self._hold.let_go()
                 return exit_code(status)
             if self._look() or time.monotonic() >= self._due_s:
                 self.beat()
+            if (problem := self._hold.keep()) is not None:
+                say(problem)
 
     def beat(self) -> bool:
         """Whether it could be written. One that could not is due again at the next look."""
