@@ -69,7 +69,7 @@ def platform(path: Path, status: int = 200) -> Iterator[Platform]:
 def test_the_task_is_held_while_the_run_lives_and_put_away_with_it(short_path: Path) -> None:
     sock = short_path / "api.sock"
     with platform(sock) as sprite, Launched(short_path, ENDS_WHEN_TOLD, "--platform-socket", str(sock)) as launched:
-        eventually(lambda: sprite.asked, "the task")
+        eventually(lambda: bool(sprite.asked), "the task")
         assert sprite.asked == [("PUT", f"/v1/tasks/opsd-run-{LOOP}", {"expire": "5m"})]
 
         (short_path / "end").touch()
@@ -84,7 +84,7 @@ def test_a_platform_that_refuses_is_told_once_and_costs_the_run_nothing(short_pa
         platform(sock, status=500) as sprite,
         Launched(short_path, ENDS_WHEN_TOLD, "--platform-socket", str(sock)) as launched,
     ):
-        eventually(lambda: sprite.asked, "the attempt")
+        eventually(lambda: bool(sprite.asked), "the attempt")
         (short_path / "end").touch()
         assert launched.process.wait(20) == 0
         assert launched.process.stderr is not None
