@@ -428,6 +428,13 @@ REASONS = registry_of(
         needs_human=True,
     ),
     ReasonEntry(
+        "manager_silent",
+        _CRITICAL,
+        "Nobody has looked at the loop for a long time: what is written of it may no longer be true.",
+        "Check that opsd runs, with `systemctl status opsd`, or make a pass by hand: `ops-manager reconcile`.",
+        needs_human=True,
+    ),
+    ReasonEntry(
         "settings_invalid",
         _DEGRADED,
         "The daemon was told to read its settings again and cannot use them; the old ones stay in force.",

@@ -48,6 +48,14 @@ class Layout:
     def journal(self, loop_id: LoopId, journal: Journal) -> str:
         return self._moved.get(journal) or f"{self.folder(loop_id)}/{journal.value}"
 
+    def alert_dispatch_state(self, loop_id: LoopId) -> str:
+        """Where whoever sends alerts keeps how far it came."""
+        return f"{self.folder(loop_id)}/alert-dispatch-state.json"
+
+    def alert_telemetry(self, loop_id: LoopId) -> str:
+        """A row for each delivery of an alert."""
+        return f"{self.folder(loop_id)}/telemetry/alerts.jsonl"
+
     def launches(self, loop_id: LoopId) -> str:
         """Where the output of launched runs lies."""
         return f"{self.folder(loop_id)}/launches"

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "watch_blind",
     "pass_failed",
     "pass_overdue",
+    "manager_silent",
     "settings_invalid",
     "subsystem_failed",
     "modes_unreadable",
