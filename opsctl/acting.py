@@ -19,6 +19,7 @@ def add_acting(commands: _Commands) -> None:
     _add_intents_to_see(commands)
     _add_mode(commands)
     _add_transport(commands)
+    _add_profile(commands)
     reconcile = command(
         commands,
         "reconcile",
@@ -186,6 +187,26 @@ def _add_transport(commands: _Commands) -> None:
     transport.add_argument("--events", choices=("on", "off"), help="off: a service is asked for snapshots only")
     transport.add_argument("--reason", metavar="TEXT", default="", help="why; recorded, and needed for a switch")
     _add_by(transport)
+
+
+def _add_profile(commands: _Commands) -> None:
+    profile = command(
+        commands,
+        "profile",
+        "show by which thresholds a loop is judged, or choose a profile of them for it",
+        "  opsctl profile docs-17\n  opsctl profile --list\n"
+        "  opsctl profile docs-17 --set relaxed --reason 'its roles take an hour'\n"
+        "  opsctl profile docs-17 --clear --reason 'no longer'",
+    )
+    profile.add_argument("loop", metavar="LOOP", nargs="?")
+    what = profile.add_mutually_exclusive_group()
+    what.add_argument(
+        "--set", dest="wanted", metavar="PROFILE", help="one of the catalog's; `default` is the same as --clear"
+    )
+    what.add_argument("--clear", action="store_true", help="end the choice: judged as all others are")
+    what.add_argument("--list", dest="listing", action="store_true", help="name the catalog's profiles")
+    profile.add_argument("--reason", metavar="TEXT", default="", help="why; recorded, and needed for a choice")
+    _add_by(profile)
 
 
 def _add_mode(commands: _Commands) -> None:

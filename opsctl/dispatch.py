@@ -100,6 +100,19 @@ def _ask(args: argparse.Namespace, client: Client, out: Output) -> Exit:
             from opsctl.commands import transport
 
             return transport.run(client, out, args.loop, args.way, events=args.events, reason=args.reason, by=args.by)
+        case "profile":
+            from opsctl.commands import profile
+
+            return profile.run(
+                client,
+                out,
+                args.loop,
+                args.wanted,
+                clear=args.clear,
+                listing=args.listing,
+                reason=args.reason,
+                by=args.by,
+            )
         case "mode":
             from opsctl.commands import mode
 

@@ -5,19 +5,17 @@ What a choice comes to is `opsd.core.profiles`; the passes judge by it through `
 
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec.structs import replace
-
 from opsd.app.desk import CannotRecord, UnknownProfile, UnusableProfile
+from opsd.app.profiles import profile_of, profile_page
 from opsd.core import profiles as rules
 from opsd.core.profiles import Chosen
-from opsd.core.thresholds import ThresholdError, resolve
 from opsd.logs import Log
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor
 from opsd.model.profile import ProfileRow
 from opsd.model.thresholds import ThresholdBasis, Thresholds
 from opsd.ports import Clock
-from opsd.protocol import ProfileItem, ProfilePage, ProfileReply, ProfileRequest, ProfileSource
+from opsd.protocol import ProfilePage, ProfileReply, ProfileRequest
 from opsd.store.faults import StoreError
 from opsd.store.store import Store
 from opsd.supervisor.commits import Commits
@@ -67,27 +65,10 @@ class ProfileKeeper:
 
     def told(self, loop_id: LoopId) -> ProfileReply:
         """Which thresholds the loop has, and why."""
-        chosen, basis = self._chosen.get(loop_id), self._basis
-        thresholds = self.thresholds.get(loop_id) or rules.of_all(basis)
-        source = ProfileSource.SETTINGS if basis.profile else ProfileSource.CATALOG
-        values = basis.catalog.profiles.get(thresholds.profile or "")
-        reply = ProfileReply(
-            at=self._clock.now(),
-            loop_id=loop_id,
-            source=ProfileSource.CHOSEN if loop_id in self.thresholds else source,
-            thresholds=thresholds,
-            description=values.description if values is not None else None,
-            overridden=tuple(sorted(basis.overrides)),
-        )
-        return reply if chosen is None else _with_choice(reply, chosen)
+        return profile_of(loop_id, self._chosen.get(loop_id), self._basis, self._clock.now())
 
     def listed(self) -> ProfilePage:
-        catalog = self._basis.catalog
-        return ProfilePage(
-            at=self._clock.now(),
-            of_all=self._basis.profile or catalog.default_profile,
-            profiles=tuple(self._item(name) for name in sorted({*catalog.profiles, *catalog.refused})),
-        )
+        return profile_page(self._basis, self._clock.now())
 
     async def set(self, loop_id: LoopId, request: ProfileRequest, actor: Actor) -> None:
         """
@@ -131,16 +112,3 @@ class ProfileKeeper:
         }
         loops = sorted(before.keys() | self.thresholds.keys())
         self._changed([loop_id for loop_id in loops if before.get(loop_id) != self.thresholds.get(loop_id)])
-
-    def _item(self, name: str) -> ProfileItem:
-        catalog = self._basis.catalog
-        try:
-            resolve(catalog, profile=name, overrides={})
-        except ThresholdError as error:
-            return ProfileItem(name, problem=str(error))
-        return ProfileItem(name, catalog.profiles[name])
-
-
-def _with_choice(reply: ProfileReply, chosen: Chosen) -> ProfileReply:
-    row = chosen.row
-    return replace(reply, chosen=row.profile, by=row.by, since=row.timestamp, reason=row.reason, problem=chosen.problem)

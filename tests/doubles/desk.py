@@ -7,16 +7,29 @@ word, given beforehand (`outcomes`) or later (`move`).
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
 from msgspec.structs import replace
 
-from opsd.app.desk import CannotRecord, CannotSwitch, IdempotencyConflict, NotAmbiguous, UnknownIntent
+from opsd import shipped
+from opsd.app.desk import (
+    CannotRecord,
+    CannotSwitch,
+    IdempotencyConflict,
+    NotAmbiguous,
+    UnknownIntent,
+    UnknownProfile,
+    UnusableProfile,
+)
+from opsd.app.profiles import profile_of, profile_page
 from opsd.core import modes as mode_rules
 from opsd.core.intents import life
 from opsd.core.intents.book import Conflict, book_of, control_state, replay
 from opsd.core.intents.identity import fingerprint
+from opsd.core.profiles import judged, standing
+from opsd.core.thresholds import catalog_from
 from opsd.model.acts import ActProblem, ActResult, RunCommand
 from opsd.model.ids import LoopId
 from opsd.model.intent import (
@@ -35,8 +48,10 @@ from opsd.model.intent import (
     Watermark,
 )
 from opsd.model.mode import ModeRow
+from opsd.model.profile import ProfileRow
 from opsd.model.refusals import REFUSALS
 from opsd.model.run import Run
+from opsd.model.thresholds import ProfileCatalog, ThresholdBasis
 from opsd.model.transport import TransportMode
 from opsd.protocol import (
     AckRequest,
@@ -44,6 +59,9 @@ from opsd.protocol import (
     ModePage,
     ModeRequest,
     ModeStatus,
+    ProfilePage,
+    ProfileReply,
+    ProfileRequest,
     Submitted,
     TransportReply,
     TransportRequest,
@@ -80,6 +98,8 @@ class StandInDesk:
 
     def __init__(self, fleet: StandInFleet, *known: Intent, prefix: str = "intent") -> None:
         self.fleet = fleet
+        self.basis = ThresholdBasis(_shipped_catalog())
+        self.chosen: list[ProfileRow] = []
         self.switched: dict[LoopId, TransportReply] = {}
         self.served: set[LoopId] = set()
         self.outcomes: dict[str, IntentStatus] = {}
@@ -207,6 +227,23 @@ class StandInDesk:
             now, loop_id, wanted, before.declared, request.events, by, now, request.reason
         )
         return self.switched[loop_id]
+
+    def profiles(self) -> ProfilePage:
+        return profile_page(self.basis, self.fleet.clock.now())
+
+    def profile(self, loop_id: LoopId) -> ProfileReply:
+        row = standing(self.chosen).get(loop_id)
+        chosen = None if row is None else judged(row, self.basis)
+        return profile_of(loop_id, chosen, self.basis, self.fleet.clock.now())
+
+    async def set_profile(self, loop_id: LoopId, request: ProfileRequest, actor: Actor) -> ProfileReply:
+        self._check_disk()
+        by = request.by or actor.user
+        row = ProfileRow(self.fleet.clock.now(), loop_id, by, actor, "v1", request.profile, request.reason)
+        if request.profile is not None and (problem := (chosen := judged(row, self.basis)).problem) is not None:
+            raise UnknownProfile(problem) if chosen.unknown else UnusableProfile(problem)
+        self.chosen.append(row)
+        return self.profile(loop_id)
 
     async def set_mode(self, request: ModeRequest, actor: Actor) -> ModePage:
         self._check_disk()
@@ -364,3 +401,8 @@ def _has_come(intent: Intent, until: WaitFor) -> bool:
 
 def _status(row: ModeRow) -> ModeStatus:
     return ModeStatus(row.mode, row.by, row.timestamp, row.loop_id, row.reason, row.until)
+
+
+def _shipped_catalog() -> ProfileCatalog:
+    path = shipped.config(shipped.THRESHOLD_PROFILES)
+    return catalog_from(Path(path).read_bytes(), path)
