@@ -33,6 +33,7 @@ from opsd.disk import Disk
 from opsd.exits import ExitCode
 from opsd.listener import Listener, ListenerError, SocketInUse
 from opsd.model.observation import ProcessSighting
+from opsd.model.oneshot import DriftOptions
 from opsd.model.transport import TransportMode
 from opsd.ports import Processes, Transport
 from opsd.processes import ProcFs, boot_id
@@ -407,7 +408,18 @@ def _spare_the_collector() -> None:
 def _tuning(loaded: Loaded, layout: Layout) -> Tuning:
     given = loaded.settings
     return Tuning(
-        rules=Rules(layout.home, boot_id(), loaded.thresholds, given.telemetry_interval_s),
+        rules=Rules(
+            layout.home,
+            boot_id(),
+            loaded.thresholds,
+            given.telemetry_interval_s,
+            drift=DriftOptions(
+                given.drift_min_confidence,
+                given.drift_required_streak,
+                given.drift_summary_window,
+                tuple(sorted(loaded.basis.catalog.profiles)),
+            ),
+        ),
         commit_interval_s=given.commit_interval_s,
         basis=loaded.basis,
         max_concurrent_passes=given.max_concurrent_passes,

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from opsd import shipped
 from opsd.core.profiles import of_all
 from opsd.core.thresholds import ThresholdError, catalog_from
+from opsd.model.oneshot import Confidence
 from opsd.model.thresholds import ThresholdBasis, Thresholds
 
 PREFIX = "OPSD_"
@@ -146,6 +147,15 @@ class Settings(BaseSettings):
     )
     telemetry_interval_s: Annotated[float, Field(ge=1, le=3600), _Form("seconds, 1 to 3600", live=True)] = Field(
         60.0, description="How often a running loop leaves a telemetry sample and has its documents written anew."
+    )
+    drift_min_confidence: Annotated[Confidence, _Form("low, medium or high", live=True)] = Field(
+        "medium", description="Less confident advice for another threshold profile is no drift of it."
+    )
+    drift_required_streak: Annotated[int, Field(ge=1, le=10_000), _Form("a whole number, 1 to 10000", live=True)] = (
+        Field(3, description="So many samples in a row must advise another profile before somebody is told.")
+    )
+    drift_summary_window: Annotated[int, Field(ge=1, le=10_000), _Form("samples, 1 to 10000", live=True)] = Field(
+        200, description="How many of a loop's newest telemetry samples the advice rests on."
     )
     max_concurrent_passes: Annotated[int, Field(ge=1, le=16), _Form("a whole number, 1 to 16", live=True)] = Field(
         2, description="How many batches of passes run at once."

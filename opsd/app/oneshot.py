@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from opsd.app.tuning import Telemetry
 from opsd.core.reconcile import Decision, Pass, Rules, decide
 from opsd.model.cursor import Cursor
 from opsd.model.effects import Append, Document, Journal, Replace
@@ -41,7 +42,7 @@ class Passed(msgspec.Struct, frozen=True):
 def rules_for(
     options: PassOptions, *, home: str, boot_id: str, moved: Mapping[Document | Journal, str] | None = None
 ) -> Rules:
-    return Rules(home, boot_id, options.thresholds, every_pass_samples=True, moved=moved or {})
+    return Rules(home, boot_id, options.thresholds, every_pass_samples=True, moved=moved or {}, drift=options.drift)
 
 
 def one_pass(
@@ -49,6 +50,7 @@ def one_pass(
     run: Run,
     options: PassOptions,
     rules: Rules,
+    telemetry: Telemetry,
     *,
     cursor_line: int,
     now: datetime,
@@ -61,7 +63,7 @@ def one_pass(
     what time it is then: where log and state contradict each other, which a run's own last writes do as well, the look
     is taken again a moment later, because nobody else will.
     """
-    passed = _look(transport, run, options, rules, cursor_line, now, monotonic)
+    passed = _look(transport, run, options, rules, telemetry, cursor_line, now, monotonic)
     projection = passed.run.projection
     if later is None or run.ref.is_remote or projection is None or projection.mismatch_at is None:
         return passed
@@ -75,6 +77,7 @@ def _look(
     run: Run,
     options: PassOptions,
     rules: Rules,
+    telemetry: Telemetry,
     cursor_line: int,
     now: datetime,
     monotonic: Callable[[], float],
@@ -103,7 +106,8 @@ def _look(
             break
     effects = [_told(each, options, before_line, ingested) for each in effects]
     decision = replace(decision, effects=tuple(effects), events_ingested=ingested, escalations=tuple(escalations))
-    return Passed(run, decision, _document(run, decision), int(decision.failed), tuple(escalations))
+    decision = telemetry.tuned(decision, rules, this.trace_id, now)
+    return Passed(decision.run, decision, _document(decision), int(decision.failed), decision.escalations)
 
 
 def written(store: Store, passed: Passed, now: datetime) -> None:
@@ -148,7 +152,7 @@ def _capped(options: PassOptions, before_line: int, line: int) -> int:
     return min(line, before_line + options.max_events) if options.max_events else line
 
 
-def _document(run: Run, decision: Decision) -> msgspec.Struct:
+def _document(decision: Decision) -> msgspec.Struct:
     """The state where the look went well, else the health. Source: loop-core 5.2, stage 20."""
     wanted = Document.HEALTH if decision.failed else Document.STATE
     for effect in decision.effects:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from opsd.app.tuning import Telemetry
 from opsd.core.reconcile import Decision, Pass, Rules, decide
 from opsd.model.ids import TraceId
 from opsd.model.run import Run
@@ -34,10 +35,20 @@ class PassResult(msgspec.Struct, frozen=True):
 
 
 class Passes:
-    """Runs passes with one transport and one set of rules; `rules` may be replaced between batches."""
+    """Runs passes with one transport and one set of rules; `rules` may be replaced between batches.
 
-    def __init__(self, transport: Transport, rules: Rules, monotonic: Callable[[], float]) -> None:
+    Without `telemetry` nothing is concluded from the samples that passes leave: verdicts are the same.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        rules: Rules,
+        monotonic: Callable[[], float],
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.rules = rules
+        self._telemetry = telemetry
         self._transport = transport
         self._monotonic = monotonic
 
@@ -51,7 +62,10 @@ class Passes:
         for request, observation in zip(requests, observations, strict=True):
             this = Pass(request.trace_id, request.from_start, took_s)
             try:
-                decision = decide(request.run, observation, self.rules.of(request.run.ref.loop_id), this, now)
+                rules = self.rules.of(request.run.ref.loop_id)
+                decision = decide(request.run, observation, rules, this, now)
+                if self._telemetry is not None:
+                    decision = self._telemetry.tuned(decision, rules, request.trace_id, now)
             except Exception:  # noqa: BLE001  a fault in our own rules for one loop must not blind us to all others
                 results.append(PassResult(request.run, None, traceback.format_exc(limit=-3)))
             else:

@@ -6,6 +6,7 @@ was escalated before is known from the journal in every case.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -20,6 +21,7 @@ from opsd.model.intent import Intent
 from opsd.model.lifecycle import Projection
 from opsd.model.run import LoopRef, Run
 from opsd.model.state import Memory, StateDocument
+from opsd.model.tuning import DriftDocument
 from opsd.store.faults import StoreFault
 from opsd.store.load import LastControl, StoredLoop
 from opsd.store.mend import Mended
@@ -80,6 +82,7 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         open_escalations=stored.open_escalations,
         escalation_counts=stored.escalation_counts,
         transport_health=stored.transport_health,
+        drift=stored.drift,
         control=control_state(book_of(stored.intents), stored.last_control.status, stored.last_control.ours, None),
         baselined=bool(stored.escalation_counts),
     )
@@ -98,6 +101,9 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         heartbeat=stored.heartbeat,
         health=stored.health or (None if state.health is UNSET else state.health),
         projection=_projection(state),
+        drift=_as_state_has_it(stored.drift, state),
+        # A copy: it is part of the bytes of the whole document otherwise, and keeps all of them in memory.
+        tuning=None if state.tuning is UNSET else state.tuning.copy(),
         baselined=True,
     )
     cursor = _cursor(stored.cursor, memory) if memory.boot_id == boot_id else None
@@ -109,6 +115,23 @@ def restored(ref: LoopRef, stored: StoredLoop, now: datetime, boot_id: str = "")
         if _is_complete(stored):
             run = replace(run, written=restored_marks(run, now))
     return run
+
+
+class _Traced(msgspec.Struct, rename="camel"):
+    updated_at: Any = None
+    trace_id: Any = None
+
+
+def _as_state_has_it(drift: DriftDocument | None, state: StateDocument) -> DriftDocument | None:
+    """`drift` with the trace id of its pass, which the state document alone has."""
+    if drift is None or state.drift is UNSET:
+        return drift
+    try:
+        copy = msgspec.json.decode(state.drift, type=_Traced)
+    except msgspec.ValidationError:
+        return drift
+    same = copy.updated_at == msgspec.to_builtins(drift.updated_at)
+    return replace(drift, trace_id=copy.trace_id) if same and isinstance(copy.trace_id, str) else drift
 
 
 def _cursor(on_file: Cursor | None, memory: Memory) -> Cursor | None:

@@ -9,6 +9,7 @@ from typing import Final, get_args
 
 from opsd.app.oneshot import Passed, one_pass, rules_for, written
 from opsd.app.restore import restore
+from opsd.app.tuning import Telemetry
 from opsd.batch import thresholds
 from opsd.batch.command import (
     CommandError,
@@ -155,6 +156,7 @@ def _pass(
         loop.run,
         options,
         rules,
+        Telemetry(layout, outside.files),
         cursor_line=loop.cursor_line,
         now=now,
         monotonic=outside.monotonic,

@@ -7,6 +7,7 @@ from clocks, lags and trace ids, or when a running loop's regular sample is due.
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from opsd.core import heartbeat, sequence
 from opsd.core.instants import whole
@@ -261,6 +262,8 @@ def state_document(run: Run, telemetry: Telemetry, now: datetime) -> StateDocume
         health=health,
         trace=Trace(telemetry.trace_id),
         sequence=run.sequence,
+        drift=_drift(run),
+        tuning=run.tuning or msgspec.UNSET,
         memory=Memory(
             fold=run.fold,
             process=run.process,
@@ -277,6 +280,17 @@ def state_document(run: Run, telemetry: Telemetry, now: datetime) -> StateDocume
         basis=projection.basis,
         ages=ages(run, now),
     )
+
+
+def told_of_drift(effect: Replace, run: Run) -> Replace:
+    """The state document with the drift that the run has by now; any other as it is."""
+    if not isinstance(effect.record, StateDocument):
+        return effect
+    return replace(effect, record=replace(effect.record, drift=_drift(run), tuning=run.tuning or msgspec.UNSET))
+
+
+def _drift(run: Run) -> msgspec.Raw | msgspec.UnsetType:
+    return msgspec.UNSET if run.drift is None else msgspec.Raw(msgspec.json.encode(run.drift))
 
 
 def projected(run: Run, projection: Projection) -> StateProjection:

@@ -16,6 +16,7 @@ from opsd.model.health import Finding, HealthDocument, HealthStatus, Severity
 from opsd.model.lifecycle import Lifecycle
 from opsd.model.reasons import REASONS
 from opsd.model.run import Run
+from opsd.model.tuning import DriftDocument
 
 CATEGORY_OF: Mapping[str, Category] = {
     "divergence_detected": Category.DIVERGENCE,
@@ -83,7 +84,7 @@ def escalate(
     asked = CONTRACT if one_shot else frozenset()
     begun = [one for one in present if one.key not in standing and why_not_begun(one, run, health, asked) is None]
     change = next((one for one in begun if one.category in HEALTH), None)
-    gone = [one for one in opened if not _stands(one, present)]
+    gone = [one for one in opened if one.category is not Category.PROFILE_DRIFT and not _stands(one, present)]
     may_end = why_not_ended(run, health) is None
     ended = [one for one in gone if may_end or (change is not None and one.category in HEALTH)]
     kept = _baseline(run, health, present, standing, asked)
@@ -99,6 +100,45 @@ def escalate(
     began = tuple(journal.begin(one, former if one is change else None) for one in begun)
     stay = tuple(one for one in opened if one not in ended)
     return Escalated(tuple(journal.rows), (*stay, *began), journal.counts, kept)
+
+
+def escalate_drift(
+    run: Run,
+    health: HealthDocument,
+    drift: DriftDocument,
+    *,
+    home: str,
+    trace_id: str,
+    now: datetime,
+    moved: Mapping[Document | Journal, str] | None = None,
+) -> Escalated:
+    """The same for drift of the threshold profile, which is judged with samples only, and after everything else.
+
+    It begins with the evaluation that made it active, unless the journal has it already: a crash keeps documents from
+    the disk, and the streak is then counted again. Source: status-and-tuning 3.6.
+    """
+    standing = [one for one in run.open_escalations if one.category is Category.PROFILE_DRIFT]
+    journal = Journalist(run, health, home, trace_id, now, moved)
+    began: tuple[OpenEscalation, ...] = ()
+    if not drift.drift_active:
+        for one in standing:
+            journal.end(one)
+    elif drift.transitioned.to_active and not standing:
+        began = (journal.begin(_profile_drift(drift), None),)
+    stay = tuple(one for one in run.open_escalations if drift.drift_active or one not in standing)
+    return Escalated(tuple(journal.rows), (*stay, *began), journal.counts, run.baseline)
+
+
+def _profile_drift(drift: DriftDocument) -> Condition:
+    since = drift.mismatch_since or drift.updated_at
+    return Condition(
+        Category.PROFILE_DRIFT,
+        f"{drift.applied_profile} is applied",
+        since.isoformat(),
+        since,
+        says=f"Telemetry has advised another threshold profile {drift.mismatch_streak} times in a row: "
+        f"{drift.recommended_profile}, and {drift.applied_profile} is applied. {drift.rationale or ''}".rstrip(),
+    )
 
 
 def conditions(run: Run, health: HealthDocument) -> Iterator[Condition]:

@@ -25,6 +25,7 @@ from opsd.model.health import Finding, HealthDocument
 from opsd.model.ids import UNKNOWN_RUN, EscalationId
 from opsd.model.reasons import REASONS
 from opsd.model.run import Run
+from opsd.model.tuning import EscalatedDrift
 
 _SEVERITY: Mapping[Category, AlertSeverity] = {
     Category.APPROVAL_PENDING: AlertSeverity.WARNING,
@@ -39,13 +40,15 @@ _SEVERITY: Mapping[Category, AlertSeverity] = {
 
 
 class Condition(msgspec.Struct, frozen=True, gc=False):
-    """Something that someone should hear of, as long as it lasts. `finding` is None for a condition of health."""
+    """Something that someone should hear of, as long as it lasts. `finding` is None where none stands behind it."""
 
     category: Category
     condition: str
     onset: str
     since: datetime | None
     finding: Finding | None = None
+    says: str = ""
+    """What people are told, where neither a finding nor the health says it."""
 
     @property
     def key(self) -> str:
@@ -158,6 +161,25 @@ class Journalist:
                     reason_codes=health.reason_codes,
                     reasons=health.reasons,
                 )
+            case Category.PROFILE_DRIFT if run.drift is not None:
+                drift = run.drift
+                return replace(
+                    row,
+                    state_file=state_file,
+                    drift_state_file=self._path(Document.PROFILE_DRIFT),
+                    drift_history_file=self._path(Journal.PROFILE_DRIFT),
+                    reason_code=drift.reason_code,
+                    drift=EscalatedDrift(
+                        drift.status,
+                        drift.applied_profile,
+                        drift.recommended_profile,
+                        drift.recommendation_confidence,
+                        drift.mismatch_streak,
+                        drift.required_streak,
+                        drift.action,
+                        drift.rationale,
+                    ),
+                )
             case _:
                 code = one.finding.code if one.finding is not None else msgspec.UNSET
                 return replace(row, state_file=state_file, reason_code=code)
@@ -170,6 +192,8 @@ _LOCAL_TROUBLE = frozenset({"artifacts_missing", "artifacts_unreadable"})
 
 
 def _summary(one: Condition, health: HealthDocument) -> str:
+    if one.says:
+        return one.says
     if one.finding is not None:
         return f"{REASONS[one.finding.code].says} {one.finding.evidence}"
     # The contract calls unreadable local files a transport failure; people are told what it really is.

@@ -11,7 +11,20 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from opsd.core import documents, escalation, findings, fold, health, heartbeat, lifecycle, process, sequence, wake
+from opsd.core import (
+    documents,
+    drift,
+    escalation,
+    findings,
+    fold,
+    health,
+    heartbeat,
+    lifecycle,
+    process,
+    sequence,
+    tuning,
+    wake,
+)
 from opsd.core.instants import whole
 from opsd.model.cursor import Cursor
 from opsd.model.effects import Append, Document, Journal, Replace, WakeAt
@@ -28,9 +41,10 @@ from opsd.model.observation import (
 )
 from opsd.model.oneshot import DriftOptions
 from opsd.model.run import Ingest, Run, Written
-from opsd.model.telemetry import QuarantineRow
+from opsd.model.telemetry import QuarantineRow, ReconcileRow
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportHealth
+from opsd.model.tuning import DriftDocument, DriftRow, SummarySource, Window
 
 BACKLOG_PATIENCE = timedelta(seconds=5)
 """A log that grows faster than it is read is judged all the same after that long."""
@@ -42,6 +56,7 @@ class Rules(msgspec.Struct, frozen=True):
     `boot_id` names this boot of the host: what was written in another one may have been garbled by a power cut.
     `every_pass_samples` is how the one-shot commands work: each of their passes writes everything and is a sample.
     `moved` are files of the loop that lie elsewhere than in the home's own folder for it.
+    `drift` is how the advice of telemetry samples is judged.
     `loop_thresholds` are those of loops for which somebody chose a profile; `thresholds` hold for all others.
     """
 
@@ -380,6 +395,73 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         again=ingest.ok and run.backlog_bytes > 0,
         failed=not ingest.ok,
     )
+
+
+def sample_of(decision: Decision) -> ReconcileRow | None:
+    """The telemetry sample that this pass leaves; None where it leaves none, or only a row about a change."""
+    for effect in decision.effects:
+        if isinstance(effect, Append) and isinstance(effect.row, ReconcileRow) and effect.row.sample:
+            return effect.row
+    return None
+
+
+def tuned(
+    decision: Decision,
+    window: Window,
+    source: SummarySource,
+    rules: Rules,
+    trace_id: TraceId,
+    now: datetime,
+) -> Decision:
+    """The decision of a pass that leaves a sample, with what follows from the newest samples, its own included.
+
+    Drift is judged last, and by telemetry alone: no verdict rests on it. Source: loop-core 5.2, stages 15 to 18.
+    """
+    run, row = decision.run, sample_of(decision)
+    assert row is not None
+    health_document = run.health
+    assert health_document is not None
+    summary = tuning.summarize(window.places, window.controls.ambiguous_count, window.controls.unreadable_count)
+    judged = drift.evaluate(
+        drift.memory_of(run.drift),
+        applied=row.threshold_profile,
+        recommended=summary.recommended,
+        confidence=summary.confidence,
+        options=rules.drift,
+        rationale=summary.rationale,
+        loop_id=run.ref.loop_id,
+        now=now,
+    )
+    block = msgspec.json.encode(tuning.block(summary, source, row.threshold_profile))
+    turned = judged.transitioned.to_active or judged.transitioned.to_resolved
+    run = replace(
+        run,
+        window=window,
+        drift=replace(judged, trace_id=trace_id),
+        tuning=msgspec.Raw(block),
+        revision=run.revision + (turned and not decision.changed),
+    )
+    escalated = escalation.escalate_drift(
+        run, health_document, judged, home=rules.home, trace_id=trace_id, now=now, moved=rules.moved
+    )
+    run = replace(run, open_escalations=escalated.open, escalation_counts=escalated.counts)
+    return replace(
+        decision,
+        run=run,
+        effects=_with_drift(decision.effects, run, judged, escalated.rows),
+        changed=decision.changed or turned,
+        escalations=(*decision.escalations, *escalated.rows),
+    )
+
+
+def _with_drift(
+    effects: tuple[Append | Replace, ...], run: Run, judged: DriftDocument, rows: tuple[EscalationRow, ...]
+) -> tuple[Append | Replace, ...]:
+    """Rows with the rows, documents with the documents, and the state of this very pass tells of both."""
+    history = Append(Journal.PROFILE_DRIFT, DriftRow(judged.updated_at, judged.loop_id, judged))
+    journalled = [effect for effect in effects if isinstance(effect, Append)]
+    replaced = [documents.told_of_drift(effect, run) for effect in effects if isinstance(effect, Replace)]
+    return (*journalled, *_escalation_rows(rows), history, Replace(Document.PROFILE_DRIFT, judged), *replaced)
 
 
 def _escalation_rows(rows: tuple[EscalationRow, ...]) -> tuple[Append, ...]:

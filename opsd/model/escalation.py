@@ -15,18 +15,20 @@ from opsd.model.lifecycle import DivergenceFlags, Transition
 from opsd.model.runtime import Aware
 from opsd.model.sequence import EventSequence, SequenceStatus, SnapshotSequence
 from opsd.model.state import CursorPosition, StateProjection
+from opsd.model.tuning import EscalatedDrift
 
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET
 
 
 class Category(StrEnum):
-    """The contract's four, then ours. The end of a condition is a row `<category>_resolved`."""
+    """The contract's five, then ours. The end of a condition is a row `<category>_resolved`."""
 
     DIVERGENCE = "divergence_detected"
     ORDERING_DRIFT = "ordering_drift_detected"
     HEALTH_DEGRADED = "health_degraded"
     HEALTH_CRITICAL = "health_critical"
+    PROFILE_DRIFT = "profile_drift_detected"
     APPROVAL_PENDING = "approval_pending"
     RECOVERY_WAITING = "recovery_waiting"
     RUN_CRASHED = "run_crashed"
@@ -95,6 +97,8 @@ class EscalationRow(msgspec.Struct, frozen=True, rename="camel"):
     health_file: str | Unset = UNSET
     sequence_state_file: str | Unset = UNSET
     sequence_telemetry_file: str | Unset = UNSET
+    drift_state_file: str | Unset = UNSET
+    drift_history_file: str | Unset = UNSET
     ingest_status: str | Unset = UNSET
     failure_code: str | Unset = UNSET
     health_status: str | Unset = UNSET
@@ -104,3 +108,4 @@ class EscalationRow(msgspec.Struct, frozen=True, rename="camel"):
     divergence_flags: DivergenceFlags | Unset = UNSET
     sequence: EscalatedSequence | Unset = UNSET
     state: EscalatedState | Unset = UNSET
+    drift: EscalatedDrift | Unset = UNSET

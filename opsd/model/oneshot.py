@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from opsd.model.projected import BatchSays, SnapshotSays
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportMode
 
@@ -44,6 +45,20 @@ class PassOptions(msgspec.Struct, frozen=True, rename="camel"):
     retry_backoff_seconds: int = 1
     thresholds: Thresholds = Thresholds()
     drift: DriftOptions = DriftOptions()
+
+
+class ProjectRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """What a projection is made of: whoever asks has read and judged the envelopes. Source: loop-core 4.1.
+
+    Without a `snapshot` a fresh one is taken. The two names are told on as evidence. `pretty` is how the document is
+    written to its file.
+    """
+
+    snapshot: SnapshotSays | None = None
+    batch: BatchSays = BatchSays()
+    snapshot_file: str | None = None
+    events_file: str | None = None
+    pretty: bool = False
 
 
 class OneShotReply(msgspec.Struct, frozen=True, rename="camel"):

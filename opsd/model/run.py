@@ -16,6 +16,7 @@ from opsd.model.process import ProcessMemory
 from opsd.model.sequence import SequenceDocument
 from opsd.model.service import Reach
 from opsd.model.transport import TransportHealth, TransportMode
+from opsd.model.tuning import DriftDocument, Window
 
 
 class ServiceRef(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +128,11 @@ class Run(msgspec.Struct, frozen=True):
     phase_since: datetime | None = None
     reach: Reach | None = None
     """Of loops behind a service, how asking it goes. Kept by the poller, like `control` by the control desk."""
+    window: Window | None = None
+    """The newest telemetry; None until a sample is due, when it is read back from the journal."""
+    drift: DriftDocument | None = None
+    """As `state.drift` has it, from the last sample; so `tuning`, in JSON, of which only readers outside make use."""
+    tuning: msgspec.Raw | None = None
     control: ControlState = QUIET
     """Not the passes' own: the control desk keeps it, and a pass leaves it as it is."""
     written: Written = Written()

@@ -85,7 +85,11 @@ class Memory(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
-    """`state.json`. A projection made by its command alone has no `health`, `trace` and `sequence`."""
+    """`state.json`. A projection made by its command alone has no `health`, `trace` and `sequence`.
+
+    `drift` is a `DriftDocument` with its trace id, `tuning` a `TuningBlock`, both of the last telemetry sample. They
+    are carried as they are: what another manager wrote there costs nobody the rest of the document.
+    """
 
     generated_at: Aware
     source: Source
@@ -98,6 +102,8 @@ class StateDocument(msgspec.Struct, frozen=True, rename="camel"):
     health: HealthDocument | msgspec.UnsetType = msgspec.UNSET
     trace: Trace | msgspec.UnsetType = msgspec.UNSET
     sequence: SequenceDocument | msgspec.UnsetType | None = msgspec.UNSET
+    drift: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tuning: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     memory: Memory | None = None
     phase: Phase = Phase.UNKNOWN
     basis: str = ""

@@ -4,8 +4,9 @@ Advice only: nothing here changes a profile, a verdict or an exit code. Rules: `
 `opsd.core.drift`. Source: status-and-tuning, Parts 2 and 3; loop-core 12.4, 12.5.
 """
 
-from enum import StrEnum
-from typing import Literal
+from datetime import datetime
+from enum import Enum, StrEnum, auto
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,6 +35,29 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     health_status: str = ""
     reason_codes: tuple[str, ...] = ()
     duration_s: int | float | None = None
+
+
+class Gap(Enum):
+    """A place in the window that holds no sample."""
+
+    BLANK = auto()
+    UNREADABLE = auto()
+
+
+class ControlWindow(msgspec.Struct, frozen=True, gc=False):
+    """The newest rows about acts. `stamp` is that of the files they were read from: (device, inode, size, time)."""
+
+    stamp: tuple[int, ...] = ()
+    ambiguous_count: int = 0
+    unreadable_count: int = 0
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The newest telemetry of a loop, oldest first, as far as a summary counts it. `size` places were asked for."""
+
+    size: int
+    places: tuple[Sample | Gap, ...]
+    controls: ControlWindow
 
 
 class CodeCount(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -130,7 +154,7 @@ class DriftStatus(StrEnum):
     DRIFT_ACTIVE = "drift_active"
 
 
-DRIFT_CODE: Literal["profile_drift_detected"] = "profile_drift_detected"
+DRIFT_CODE: Final = "profile_drift_detected"
 """The reason code of active drift, and the category under which it escalates."""
 
 DriftAction = Literal["collect_more_confident_telemetry", "review_threshold_profile", "monitor_additional_windows"]
@@ -171,6 +195,14 @@ class DriftDocument(msgspec.Struct, frozen=True, rename="camel", gc=False):
     mismatch_since: Aware | Unset = UNSET
     trace_id: str | Unset = UNSET
     schema_version: str = "v1"
+
+
+class DriftMemory(msgspec.Struct, frozen=True, gc=False):
+    """What one evaluation leaves for the next."""
+
+    mismatch_streak: int = 0
+    drift_active: bool = False
+    mismatch_since: datetime | None = None
 
 
 class DriftRow(msgspec.Struct, frozen=True, rename="camel"):

@@ -106,22 +106,24 @@ def why_unread(unreadable: Iterable[Unreadable], path: str) -> str | None:
     return next((f"{path}: {each.problem}" for each in unreadable if each.is_file and each.path == path), None)
 
 
-def newest_first(files: Files, paths: Iterable[str]) -> Iterator[Line | Unreadable]:
+def newest_first(files: Files, paths: Iterable[str], *, physical: bool = False) -> Iterator[Line | Unreadable]:
     """Every whole line of the files at `paths`, from the last line of the first file back to the oldest.
 
+    Blank lines are passed over, and so is a last one without its end; not so if lines are counted as they stand in
+    the files (`physical`).
     A rotation under way hides no line and shows none twice: a file is known by its inode, under whichever name.
     """
     unread_below: dict[tuple[int, int], int] = {}
     for path in paths:
         try:
-            yield from _backwards(files, path, unread_below)
+            yield from _backwards(files, path, unread_below, physical=physical)
         except FileNotFoundError:
             continue
         except OSError as error:
             yield Unreadable(path, 0, in_words(error), is_file=True)
 
 
-def _backwards(files: Files, path: str, unread_below: dict[tuple[int, int], int]) -> Iterator[Line]:
+def _backwards(files: Files, path: str, unread_below: dict[tuple[int, int], int], *, physical: bool) -> Iterator[Line]:
     found, _ = files.read(path, 0, 0)
     identity = found.device, found.inode
     position = end = unread_below.get(identity, found.size_bytes)
@@ -140,11 +142,11 @@ def _backwards(files: Files, path: str, unread_below: dict[tuple[int, int], int]
             continue
         for data in reversed(rest.split(b"\n")):
             begin = end - len(data)
-            if data and not torn:
+            if (data and not torn) or (physical and (data or not torn)):
                 yield Line(path, begin, data)
             torn = False
             unread_below[identity] = begin
             end = begin - 1
-    if pending and not torn:
+    if (pending and not torn) or (physical and (pending or not torn)):
         yield Line(path, 0, pending)
     unread_below[identity] = 0

@@ -15,6 +15,7 @@ import msgspec
 
 from opsd import VERSION
 from opsd.app.passes import Passes
+from opsd.app.tuning import Telemetry
 from opsd.core.pace import Pace
 from opsd.core.reconcile import Decision, Rules
 from opsd.logs import Log
@@ -126,7 +127,7 @@ class Supervisor:
         self._cancel = anyio.CancelScope()
         self._passes_ended = anyio.Event()
         self._tuning = tuning
-        self._passes = Passes(transport, tuning.rules, clock.monotonic)
+        self._passes = Passes(transport, tuning.rules, clock.monotonic, Telemetry(layout, files))
 
         self._roster = Roster(clock)
         self._feed = Feed(start_id, self._roster, clock)
