@@ -154,7 +154,7 @@ class EventPage:
             else:
                 problem = (
                     f"cursor offset ({cursor}) exceeds available events ({self.line_count}); "
-                    "reset the cursor or read from the start"
+                    "reset cursor or use --from-start"
                 )
                 raise EnvelopeError(Reason.CURSOR_AHEAD, problem)
             self.count, self.last_line = 0, cursor
@@ -173,8 +173,8 @@ class EventPage:
         """How much of the log it is; the envelopes are about twice as much and 500 bytes for each event."""
         return self._end - self._start
 
-    def pieces(self) -> Iterator[bytes]:
-        """The envelopes as JSON with commas between them, in pieces of some hundred kilobytes.
+    def pieces(self, between: bytes = b",") -> Iterator[bytes]:
+        """The envelopes as JSON with commas (or `between`) between them, in pieces of some hundred kilobytes.
 
         Raises:
             OSError, EnvelopeError: the log is not any more what it was when the page was made.
@@ -183,7 +183,7 @@ class EventPage:
         piece = bytearray()
         for count, (line, read, raw, _) in enumerate(self._events()):
             if count:
-                piece += b","
+                piece += between
             piece += encoder.encode(
                 envelopes.event(
                     read,
@@ -206,7 +206,8 @@ class EventPage:
         for raw in _lines(self._files, self._path, self._start, self._end):
             line += 1
             offset += len(raw) + 1
-            if not raw.strip(b" \t\r"):
+            raw = raw.strip(b" \t\r")
+            if not raw:
                 continue
             read = read_event(raw, STANDARD_LIMITS.line_bytes)
             if isinstance(read, str):

@@ -4,13 +4,12 @@ Nothing is judged a second time. Only reachability is told in two ways: the cont
 and counts local trouble as transport trouble, so its rules 8, 9 and 11 are applied here as it has them.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 
+from opsd.core.contract_health import ingest_reason, shown, status_of, streak_reasons
 from opsd.core.instants import lag_s, whole
 from opsd.core.rules.late import beat_age, silence
 from opsd.core.rules.look import Look, Span, look_at
-from opsd.core.rules.reaching import REACHING_FAILURES
 from opsd.model.health import (
     Finding,
     HealthDocument,
@@ -18,7 +17,6 @@ from opsd.model.health import (
     HealthMetrics,
     HealthReason,
     HealthStatus,
-    HealthThresholds,
     HealthTransport,
     Severity,
 )
@@ -30,7 +28,6 @@ _STATUS = {
     Severity.DEGRADED: HealthStatus.DEGRADED,
     Severity.CRITICAL: HealthStatus.CRITICAL,
 }
-_PAYLOAD_CODES = {"service_response_invalid": "invalid_transport_payload", "": "reconcile_failed"}
 
 
 def document(
@@ -44,7 +41,7 @@ def document(
     return HealthDocument(
         updated_at=whole(now),
         trace_id=trace_id,
-        status=_status(reasons),
+        status=status_of(reasons),
         reason_codes=tuple(dict.fromkeys(reason.code for reason in reasons)),
         reasons=reasons,
         metrics=HealthMetrics(
@@ -57,15 +54,7 @@ def document(
             event_age_seconds=event_age_s,
             backlog_bytes=run.backlog_bytes,
         ),
-        thresholds=HealthThresholds(
-            thresholds.profile,
-            thresholds.degraded_ingest_lag_seconds,
-            thresholds.critical_ingest_lag_seconds,
-            thresholds.degraded_heartbeat_lag_seconds,
-            thresholds.critical_heartbeat_lag_seconds,
-            thresholds.degraded_transport_failure_streak,
-            thresholds.critical_transport_failure_streak,
-        ),
+        thresholds=shown(thresholds),
         transport=HealthTransport(
             mode=run.ref.transport,
             ingest_status="success" if ingest.ok else "failed",
@@ -82,13 +71,6 @@ def document(
     )
 
 
-def _status(reasons: tuple[HealthReason, ...]) -> HealthStatus:
-    if not reasons:
-        return HealthStatus.HEALTHY
-    critical = any(reason.severity is Severity.CRITICAL for reason in reasons)
-    return HealthStatus.CRITICAL if critical else HealthStatus.DEGRADED
-
-
 def _reasons(look: Look, findings: tuple[Finding, ...]) -> tuple[HealthReason, ...]:
     """Unique by code and severity, the first by the contract's order of rules kept, and sorted by that key."""
     if not findings and look.ingest.ok:
@@ -99,7 +81,11 @@ def _reasons(look: Look, findings: tuple[Finding, ...]) -> tuple[HealthReason, .
         if reason is not None:
             unique[reason.code, reason.severity] = reason
     if not look.ingest.ok:
-        for reason in _reaching(look):
+        # Rules 8, 9 and 11 to 15.
+        for reason in (
+            *streak_reasons(look.thresholds, _streak(look)),
+            ingest_reason(look.ingest.failure_code or ""),
+        ):
             unique.setdefault((reason.code, reason.severity), reason)
     return tuple(unique[key] for key in sorted(unique))
 
@@ -135,17 +121,3 @@ def _lag(look: Look, finding: Finding, metric: str, span: Span | str, degraded: 
 def _streak(look: Look) -> int:
     health = look.run.transport_health
     return health.failure_streak if health is not None else 0
-
-
-def _reaching(look: Look) -> Iterator[HealthReason]:
-    """Rules 8, 9 and 11 to 15, which know no difference between a transport and local files."""
-    limits, streak, code = look.thresholds, _streak(look), look.ingest.failure_code or ""
-    for severity, limit in (
-        (Severity.CRITICAL, limits.critical_transport_failure_streak),
-        (Severity.DEGRADED, limits.degraded_transport_failure_streak),
-    ):
-        if streak >= limit:
-            yield HealthReason("transport_unreachable", severity, "transportFailureStreak", str(streak), str(limit))
-            break
-    reason = "transport_unreachable" if code in REACHING_FAILURES else _PAYLOAD_CODES.get(code, code)
-    yield HealthReason(reason, Severity.DEGRADED, "ingestStatus", "failed", "success")

@@ -38,7 +38,7 @@ LIFECYCLE: Final[Mapping[Phase, Lifecycle]] = {
     Phase.UNKNOWN: Lifecycle.UNKNOWN,
 }
 
-_MID_ITERATION = frozenset(
+MID_ITERATION = frozenset(
     f"{step}_{edge}" for step in ("iteration", "role", "tests", "validation") for edge in ("start", "end")
 )
 
@@ -128,7 +128,7 @@ def _active_mismatch_at(clues: Clues) -> datetime | None:
     are dated by their own word: what was copied here a moment ago may have disagreed for long.
     """
     last, state = clues.fold.last, clues.state
-    if last is None or last.name not in _MID_ITERATION or clues.is_over or clues.going:
+    if last is None or last.name not in MID_ITERATION or clues.is_over or clues.going:
         return None
     if state is None or clues.artifacts.state.presence is not Presence.PRESENT:
         return None
