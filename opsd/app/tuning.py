@@ -4,12 +4,12 @@ A daemon holds the window of each loop in memory, so that a sample costs no read
 the end of the journal. What is counted is `opsd.core.tuning`, what follows `opsd.core.drift`.
 """
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
+from opsd.app.samples import read_controls, read_samples
 from opsd.core import drift, tuning
 from opsd.core.reconcile import Decision, Rules, sample_of, tuned
 from opsd.model.effects import Append, Document, Journal, Replace
@@ -20,71 +20,12 @@ from opsd.model.tuning import ControlWindow, DriftMemory, DriftRow, Gap, Sample,
 from opsd.ports import Files
 from opsd.store.commit import LoopCommit
 from opsd.store.faults import in_words
-from opsd.store.journal import RETENTION, Unreadable, generations, newest_first
+from opsd.store.journal import RETENTION, generations
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 
-T = TypeVar("T")
-
-LINES_PER_PLACE_MAX: Final = 10
-"""Rows about changes take no place in the window. Beyond so many of them for each place the window stays smaller."""
 _KNOWN_MAX: Final = 4096
 _DOCUMENT_BYTES_MAX: Final = 1 << 24
-
-
-class Odd(msgspec.Struct, frozen=True):
-    """A line that is no row. `is_json`: it is JSON, and no object."""
-
-    path: str
-    offset: int
-    problem: str
-    is_json: bool
-
-
-class Read(msgspec.Struct, frozen=True):
-    """`places` oldest first; None where a file cannot be read at all, of which `fault` tells."""
-
-    places: tuple[Sample | Gap, ...] = ()
-    ambiguous_count: int = 0
-    odd: tuple[Odd, ...] = ()
-    fault: str | None = None
-
-
-def read_samples(files: Files, paths: Sequence[str], size: int) -> Read:
-    """The newest `size` lines of `reconcile.jsonl` and its rotations, without those that are about changes."""
-    found, odd, fault = _newest(files, paths, size, tuning.sample_in)
-    return Read(tuple(reversed([Gap.UNREADABLE if isinstance(each, Odd) else each for each in found])), 0, odd, fault)
-
-
-def read_controls(files: Files, paths: Sequence[str], size: int) -> Read:
-    """How many of the newest `size` lines of `control.jsonl` are ambiguous."""
-    found, odd, fault = _newest(files, paths, size, tuning.is_ambiguous)
-    return Read((), sum(each is True for each in found), odd, fault)
-
-
-def _newest(
-    files: Files, paths: Sequence[str], size: int, meaning: Callable[[bytes], T | None]
-) -> tuple[list[T | Gap | Odd], tuple[Odd, ...], str | None]:
-    """Newest first: what each of so many lines means. Lines without a meaning take no place."""
-    found: list[T | Gap | Odd] = []
-    odd: list[Odd] = []
-    for number, line in enumerate(newest_first(files, paths, physical=True)):
-        if isinstance(line, Unreadable):
-            return [], (), f"{line.path}: {line.problem}"
-        if len(found) == size or number == size * LINES_PER_PLACE_MAX:
-            break
-        if not line.data.strip():
-            found.append(Gap.BLANK)
-            continue
-        try:
-            meant = meaning(line.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            odd.append(Odd(line.path, line.offset, str(error), isinstance(error, msgspec.ValidationError)))
-            found.append(odd[-1])
-        else:
-            if meant is not None:
-                found.append(meant)
-    return found, tuple(reversed(odd)), None
 
 
 class Telemetry:

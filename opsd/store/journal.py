@@ -12,7 +12,6 @@ import msgspec
 from opsd.model.effects import Journal
 from opsd.model.runtime import Aware
 from opsd.ports import Files
-from opsd.store.codec import decode
 from opsd.store.faults import Corrupt, in_words
 from opsd.store.layout import rotated
 
@@ -82,6 +81,8 @@ def read_tail(files: Files, paths: Iterable[str], *, rows_max: int, since: datet
     The first row older than `since` ends the search: rows are in the order of their writing, so a clock that was set
     back in between can only lengthen the answer.
     """
+    from opsd.store.codec import decode  # brings every record there is, which readers of mere lines do without
+
     rows: list[bytes] = []
     unreadable: list[Unreadable] = []
     for line in newest_first(files, paths) if rows_max > 0 else ():
