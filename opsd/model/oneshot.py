@@ -47,6 +47,16 @@ class PassOptions(msgspec.Struct, frozen=True, rename="camel"):
     drift: DriftOptions = DriftOptions()
 
 
+class DriftRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """One evaluation of drift, with names that are in the catalog. Source: status-and-tuning 3.1."""
+
+    applied_profile: str | None = None
+    recommended_profile: str | None = None
+    confidence: Confidence = "low"
+    rationale: str = ""
+    options: DriftOptions = DriftOptions()
+
+
 class ProjectRequest(msgspec.Struct, frozen=True, rename="camel"):
     """What a projection is made of: whoever asks has read and judged the envelopes. Source: loop-core 4.1.
 
