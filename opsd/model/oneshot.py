@@ -3,7 +3,7 @@
 Source: loop-core 5.1. Thresholds arrive resolved: flags, environment, profile and catalog are the caller's.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -69,6 +69,27 @@ class ProjectRequest(msgspec.Struct, frozen=True, rename="camel"):
     snapshot_file: str | None = None
     events_file: str | None = None
     pretty: bool = False
+
+
+class ControlCommand(msgspec.Struct, frozen=True, rename="camel"):
+    """An intent as the contract's command asks for it. Source: control-and-service 2.
+
+    `key_given`: its caller made the key, so that it stands for this request for good. `timeout_seconds` 0 is one look.
+    """
+
+    intent: Literal["cancel", "approve", "reject"]
+    by: str
+    trace_id: str
+    idempotency_key: str
+    key_given: bool = False
+    note: str = ""
+    transport: TransportMode = TransportMode.LOCAL
+    service: ServiceWay | None = None
+    confirm: bool = True
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=0)] = 30
+    interval_seconds: Annotated[int, msgspec.Meta(ge=0)] = 2
+    retry_attempts: Annotated[int, msgspec.Meta(ge=1)] = 3
+    retry_backoff_seconds: Annotated[int, msgspec.Meta(ge=0)] = 1
 
 
 class OneShotReply(msgspec.Struct, frozen=True, rename="camel"):
