@@ -35,18 +35,25 @@ def catalog_path(flag: str | None, outside: Outside) -> str:
     return flag or outside.variable(CATALOG_VARIABLE) or shipped.config(shipped.THRESHOLD_PROFILES)
 
 
-def read_catalog(path: str, outside: Outside) -> ProfileCatalog:
+def catalog_bytes(path: str, outside: Outside, *, flag: str = "--thresholds-file") -> bytes:
+    """
+    Raises:
+        CommandError: there is no such file; `flag` names one.
+    """
+    try:
+        return outside.files.read(path, 0, _CATALOG_BYTES_MAX)[1]
+    except OSError as error:
+        problem = "not found" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise CommandError(f"threshold profiles file {problem}: {path}; name one with {flag}") from None
+
+
+def read_catalog(path: str, outside: Outside, *, flag: str = "--thresholds-file") -> ProfileCatalog:
     """
     Raises:
         CommandError: there is no such file, or it is no catalog.
     """
     try:
-        _, data = outside.files.read(path, 0, _CATALOG_BYTES_MAX)
-    except OSError as error:
-        problem = "not found" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise CommandError(f"threshold profiles file {problem}: {path}; name one with --thresholds-file") from None
-    try:
-        return catalog_from(data, path)
+        return catalog_from(catalog_bytes(path, outside, flag=flag), path)
     except ThresholdError as error:
         raise CommandError(str(error)) from None
 
