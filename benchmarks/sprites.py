@@ -26,7 +26,7 @@ from opsd.daemon import Parts
 from opsd.disk import Disk
 from opsd.listener import BACKLOG
 from opsd.model.ids import LoopId
-from opsd.sprite.service.app import ServiceApp
+from opsd.sprite.service.app import ENDPOINTS, ServiceApp
 from opsd.sprite.service.calls import Sprite
 from opsd.sprite.service.limits import Limits
 from opsd.sprite.service.observing import Observer
@@ -88,8 +88,18 @@ class Sprites:
                 stopping=stopping,
             )
             old_keys = OldKeys(parts.files, Layout(one.repo))
-            sprite = Sprite(one.repo, services, parts.files, observer, old_keys, reads, Limits())
-            self._apps[one.address] = ServiceApp(sprite, Token(Disk(), path=None, value=one.token))
+            sprite = Sprite(
+                repo_path=one.repo,
+                services=services,
+                files=parts.files,
+                observer=observer,
+                old_keys=old_keys,
+                reads=reads,
+                limits=Limits(),
+                clock=services.clock,
+                stopping=services.stopping,
+            )
+            self._apps[one.address] = ServiceApp(sprite, Token(Disk(), path=None, value=one.token), ENDPOINTS)
         parts.supervisor.passed = lambda loop_id: observers[loop_id].passed(loop_id)
         tell("ready")
         limits = ServerLimits(connections=_CONNECTIONS_MAX)

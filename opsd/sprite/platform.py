@@ -18,7 +18,7 @@ def ask(socket_path: str, method: str, where: str, body: dict[str, str] | None =
         connection.request(method, where, data, {} if body is None else {"Content-Type": "application/json"})
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{asked}: {error or type(error).__name__}"
+        return f"{asked}: {error!r}"
     finally:
         connection.close()
     return None if 200 <= status < 300 else f"{asked}: HTTP {status}"

@@ -5,8 +5,8 @@ The order of the checks is the contract's: token, path, body, parameters, work. 
 
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -20,7 +20,7 @@ from opsd.api.replies import JSON
 from opsd.logs import Log, logger
 from opsd.model.wire import FEATURES, FEATURES_HEADER, WAIT_MAX_S
 from opsd.sprite.service import control, intents, pages, reading
-from opsd.sprite.service.calls import Call, Sprite, read_call
+from opsd.sprite.service.calls import Call, Ground, Sprite, read_call
 from opsd.sprite.service.errors import (
     INVALID_REQUEST,
     NOT_FOUND,
@@ -34,10 +34,15 @@ from opsd.sprite.service.errors import (
 from opsd.sprite.service.limits import Allowance
 from opsd.sprite.service.token import Token
 
-Handle = Callable[[Sprite, Call], Awaitable[Response]]
+G = TypeVar("G", bound=Ground)
+G_contra = TypeVar("G_contra", bound=Ground, contravariant=True)
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Handle(Protocol[G_contra]):
+    def __call__(self, sprite: G_contra, call: Call, /) -> Awaitable[Response]: ...
+
+
+class Endpoint(msgspec.Struct, Generic[G], frozen=True):
     """`{id}` in the path stands for an intent's. `waits`: an answer may be held back for `WAIT_MAX_S`.
 
     `acts`: it may change something, which is worth a line in the log. `ours`: the contract does not know it.
@@ -45,14 +50,14 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    handle: Handle
+    handle: Handle[G]
     says: str
     waits: bool = False
     acts: bool = False
     ours: bool = True
 
 
-ENDPOINTS: Final = (
+ENDPOINTS: Final[tuple[Endpoint[Sprite], ...]] = (
     Endpoint("GET", "/healthz", reading.healthz, "Whether every part of the service is in time.", ours=False),
     Endpoint(
         "GET",
@@ -91,17 +96,19 @@ ENDPOINTS: Final = (
         "POST", "/ops/pages", pages.page, "Events, role logs or a verification, as `opsctl` shows them.", waits=True
     ),
 )
-_BY_PATH: Final = {(endpoint.method, endpoint.path): endpoint for endpoint in ENDPOINTS}
 _INTENT: Final = re.compile(r"/ops/intents/(?P<id>[A-Za-z0-9_-]{1,128})(?P<ack>/ack)?\Z")
-_ANNOUNCED: Final = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
 
 
-class ServiceApp:
-    """Answers whoever has the token."""
+class ServiceApp(Generic[G]):
+    """Answers whoever has the token. `features` are announced: what there is beyond the contract."""
 
-    def __init__(self, sprite: Sprite, token: Token) -> None:
-        self.state = State({"stopping": sprite.services.stopping})
+    def __init__(
+        self, sprite: G, token: Token, endpoints: Sequence[Endpoint[G]], *, features: Sequence[str] = FEATURES
+    ) -> None:
+        self.state = State({"stopping": sprite.stopping})
         self._sprite = sprite
+        self._by_path = {(endpoint.method, endpoint.path): endpoint for endpoint in endpoints}
+        self._announced = [(FEATURES_HEADER.lower().encode(), " ".join(features).encode())] if features else []
         self._token = token
         self._allowance = Allowance(sprite.limits)
         self._running = 0
@@ -109,7 +116,7 @@ class ServiceApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        clock = self._sprite.services.clock
+        clock = self._sprite.clock
         began_s, status = clock.monotonic(), 0
         peer = str(scope["client"][0]) if scope.get("client") else "?"
         log = logger().bind(method=scope["method"], path=scope["path"], peer=peer)
@@ -118,7 +125,7 @@ class ServiceApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), _ANNOUNCED]
+                message["headers"] = [*message.get("headers", ()), *self._announced]
             await send(message)
 
         self._running += 1
@@ -138,14 +145,16 @@ class ServiceApp:
             await _refusal(_FAILED)(scope, receive, announced)
         finally:
             self._running -= 1
-            _tell(log, scope, status, refused, trace, round((clock.monotonic() - began_s) * 1_000, 1))
+            found = self._by_path.get((scope["method"], _without_id(scope["path"])[0]))
+            acts = found is not None and found.acts
+            _tell(log, status, refused, trace, round((clock.monotonic() - began_s) * 1_000, 1), acts=acts)
 
     async def _answer(self, scope: Scope, receive: Receive, peer: str) -> Response:
         limits = self._sprite.limits
         self._admit(Headers(scope=scope), peer)
         if self._running > limits.running:
             raise ServiceError(OVERLOADED, f"{limits.running} requests are being answered already", retry_after_s=1)
-        endpoint, path_id = _endpoint(scope["method"], scope["path"])
+        endpoint, path_id = self._endpoint(scope["method"], scope["path"])
         request = Request(scope, receive)
         try:
             with anyio.fail_after(limits.body_s):
@@ -163,6 +172,20 @@ class ServiceApp:
             problem = f"it took longer than {limit_s:g} s; it may still be done"
             raise ServiceError(ErrorCode.TIMED_OUT, problem, status=504) from None
 
+    def _endpoint(self, method: str, path: str) -> tuple[Endpoint[G], str]:
+        """The endpoint, and the id in its path.
+
+        Raises:
+            ServiceError: there is none.
+        """
+        if method not in ("GET", "POST"):
+            raise ServiceError(NOT_IMPLEMENTED, f"{method[:20]!a} is not served; GET and POST are")
+        path, path_id = _without_id(path)
+        endpoint = self._by_path.get((method, path))
+        if endpoint is None:
+            raise ServiceError(NOT_FOUND, f"there is no {method} {path[:200]!a}")
+        return endpoint, path_id
+
     def _admit(self, headers: Headers, peer: str) -> None:
         """
         Raises:
@@ -170,7 +193,7 @@ class ServiceApp:
         """
         is_known = not self._token.is_needed or self._token.is_among(_presented(headers))
         # Who has no token does not eat up what those have who come from the same address.
-        wait_s = self._allowance.take(f"{peer} {is_known}", self._sprite.services.clock.monotonic())
+        wait_s = self._allowance.take(f"{peer} {is_known}", self._sprite.clock.monotonic())
         if wait_s > 0:
             raise ServiceError(
                 RATE_LIMITED, "too many requests from this address; leave some time between them", retry_after_s=wait_s
@@ -194,29 +217,9 @@ def _presented(headers: Headers) -> Iterator[bytes]:
         yield value.strip().encode("latin-1")
 
 
-def _endpoint(method: str, path: str) -> tuple[Endpoint, str]:
-    """The endpoint, and the id in its path.
-
-    Raises:
-        ServiceError: there is none.
-    """
-    if method not in ("GET", "POST"):
-        raise ServiceError(NOT_IMPLEMENTED, f"{method[:20]!a} is not served; GET and POST are")
-    path, path_id = _without_id(path)
-    endpoint = _BY_PATH.get((method, path))
-    if endpoint is None:
-        raise ServiceError(NOT_FOUND, f"there is no {method} {path[:200]!a}")
-    return endpoint, path_id
-
-
 def _without_id(path: str) -> tuple[str, str]:
     found = _INTENT.match(path)
     return (path, "") if found is None else (f"/ops/intents/{{id}}{found['ack'] or ''}", found["id"])
-
-
-def _acts(method: str, path: str) -> bool:
-    endpoint = _BY_PATH.get((method, _without_id(path)[0]))
-    return endpoint is not None and endpoint.acts
 
 
 def _refusal(error: ServiceError) -> Response:
@@ -228,7 +231,9 @@ def _refusal(error: ServiceError) -> Response:
     return Response(error.body(), status_code=error.status, media_type=JSON, headers=dict(headers))
 
 
-def _tell(log: Log, scope: Scope, status: int, refused: ServiceError | None, trace: str | None, took_ms: float) -> None:
+def _tell(
+    log: Log, status: int, refused: ServiceError | None, trace: str | None, took_ms: float, *, acts: bool
+) -> None:
     """Acts and refusals are worth a line, reads only to whoever looks closely."""
     if refused is not None:
         log = log.bind(refused=refused.words.reason or refused.words.code)
@@ -236,7 +241,7 @@ def _tell(log: Log, scope: Scope, status: int, refused: ServiceError | None, tra
         log.error("sprite.request", status=status, took_ms=took_ms, trace=trace)
     elif status in (401, 429):
         log.warning("sprite.request", status=status, took_ms=took_ms)
-    elif _acts(scope["method"], scope["path"]):
+    elif acts:
         log.info("sprite.request", status=status, took_ms=took_ms)
     else:
         log.debug("sprite.request", status=status, took_ms=took_ms)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
+import anyio
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
@@ -11,7 +12,7 @@ from opsd.api.endpoint import BODY_BYTES_MAX, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.ids import LoopId, loop_id_fault
 from opsd.model.wire import FEATURES_HEADER
-from opsd.ports import Files, Offload
+from opsd.ports import Clock, Files, Offload
 from opsd.sprite.service.errors import INVALID_JSON, INVALID_REQUEST, ServiceError
 from opsd.sprite.service.limits import Limits
 from opsd.sprite.service.observing import Observer
@@ -22,16 +23,23 @@ _FIELDS_MAX = 100
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Sprite(msgspec.Struct, frozen=True):
-    """`services` is what the control socket's handlers work with; `reads` is where files are read."""
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service stands on. `reads` is where files are read; `stopping` is set when it begins to stop."""
 
     repo_path: str
-    services: Services
     files: Files
-    observer: Observer
     old_keys: OldKeys
     reads: Offload
     limits: Limits
+    clock: Clock
+    stopping: anyio.Event
+
+
+class Sprite(Ground, frozen=True, kw_only=True):
+    """A service with a supervisor behind it. `services` is what the control socket's handlers work with."""
+
+    services: Services
+    observer: Observer
 
 
 class Call(msgspec.Struct, frozen=True):

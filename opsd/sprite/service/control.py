@@ -21,10 +21,10 @@ from starlette.responses import Response
 from opsd.api.errors import ErrorCode
 from opsd.api.replies import JSON
 from opsd.app.desk import CannotRecord, DeskError, IdempotencyConflict
-from opsd.core.intents.rows import intent_row
+from opsd.core.intents.rows import exit_code, intent_row
 from opsd.model.control import IntentRow
 from opsd.model.ids import LoopId
-from opsd.model.intent import DECISIONS, NEVER_EXECUTED, Actor, Fence, Intent, IntentKind, IntentStatus
+from opsd.model.intent import DECISIONS, NEVER_EXECUTED, Actor, Fence, Intent, IntentKind
 from opsd.model.wire import INTENTS, WAIT_MAX_S
 from opsd.protocol import IntentRequest, Submitted, WaitFor
 from opsd.sprite.service.calls import Call, Sprite, converted, json_object, loop_of
@@ -35,14 +35,6 @@ from opsd.supervisor.fleet import FleetError
 ALLOWED: Final = frozenset({IntentKind.CANCEL, *DECISIONS})
 UNNAMED: Final = "ops-service"
 """Who asked, where nobody says so."""
-_EXIT_CODES: Final[Mapping[IntentStatus, int]] = {
-    IntentStatus.CONFIRMED: 0,
-    IntentStatus.EXECUTED_UNCONFIRMED: 0,
-    IntentStatus.ACKNOWLEDGED: 0,
-    IntentStatus.FAILED_COMMAND: 1,
-    IntentStatus.REFUSED: 1,
-    IntentStatus.EXPIRED: 1,
-}
 _STATUS: Final[Mapping[int, int]] = {0: 200, 1: 500, 2: 409}
 
 
@@ -74,13 +66,13 @@ class ControlReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 async def control(sprite: Sprite, call: Call) -> Response:
     given = json_object(call.body)
-    loop_id = loop_of(_text(given, "loopId"))
-    kind = _kind(given)
+    loop_id = loop_of(text_of(given, "loopId"))
+    kind = kind_of(given)
     body = converted({name: value for name, value in given.items() if value is not None}, ControlBody)
     key = body.idempotency_key or call.key
     trace_id = body.trace_id or call.trace_id
     if key and (old := await sprite.reads.run(lambda: sprite.old_keys.find(loop_id, key))) is not None:
-        return _old(old, kind)
+        return old_answer(old, kind)
     request = converted(
         {
             "intent": kind,
@@ -134,31 +126,31 @@ async def _submitted(sprite: Sprite, loop_id: LoopId, request: IntentRequest, ac
 
 
 def _answer(intent: Intent, *, replayed: bool, trace_id: str | None, knows_intents: bool) -> Response:
-    exit_code = _EXIT_CODES.get(intent.status, 2)
+    code = exit_code(intent)
     reply = ControlReply(
-        ok=exit_code == 0,
-        exit_code=exit_code,
+        ok=code == 0,
+        exit_code=code,
         result=intent_row(intent),
         replayed=replayed,
         trace_id=intent.trace_id if replayed else trace_id or intent.trace_id,
         intent_id=intent.id,
     )
-    status = _STATUS[exit_code]
+    status = _STATUS[code]
     if intent.is_in_flight:
         words = f"The {intent.intent} is {intent.status} and goes on; ask again under the same key."
         reply = msgspec.structs.replace(reply, accepted=True, ok=knows_intents, stderr=words)
         status = 202 if knows_intents else status
     elif intent.status in NEVER_EXECUTED:
         refusal = intent.refusal
-        code, message = (refusal.code, refusal.message) if refusal is not None else (intent.status.value, "")
-        reply = msgspec.structs.replace(reply, error=ErrorWords(REFUSED, message, code), stderr=f"{code}: {message}")
+        why, message = (refusal.code, refusal.message) if refusal is not None else (intent.status.value, "")
+        reply = msgspec.structs.replace(reply, error=ErrorWords(REFUSED, message, why), stderr=f"{why}: {message}")
         status = 422
     elif replayed:
         status = 200
     return Response(msgspec.json.encode(reply), status_code=status, media_type=JSON)
 
 
-def _old(old: OldAnswer, kind: IntentKind) -> Response:
+def old_answer(old: OldAnswer, kind: IntentKind) -> Response:
     if old.intent is not None and old.intent != kind:
         raise ServiceError(
             REFUSED,
@@ -169,15 +161,15 @@ def _old(old: OldAnswer, kind: IntentKind) -> Response:
     return Response(msgspec.json.encode({**stored, "replayed": True}), media_type=JSON)
 
 
-def _text(given: Mapping[str, object], name: str) -> str | None:
+def text_of(given: Mapping[str, object], name: str) -> str | None:
     value = given.get(name)
     if value is not None and not isinstance(value, str):
         raise ServiceError(INVALID_REQUEST, f"{name} must be a string")
     return value
 
 
-def _kind(given: Mapping[str, object]) -> IntentKind:
-    text = (_text(given, "intent") or "").strip()
+def kind_of(given: Mapping[str, object]) -> IntentKind:
+    text = (text_of(given, "intent") or "").strip()
     if text not in ALLOWED:
         raise ServiceError(INVALID_REQUEST, f"intent must be one of {', '.join(sorted(ALLOWED))}")
     return IntentKind(text)

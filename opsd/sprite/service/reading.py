@@ -14,7 +14,7 @@ from opsd.app import envelopes
 from opsd.app.envelopes import EnvelopeError, EventPage
 from opsd.core.instants import whole
 from opsd.model.envelopes import EnvelopeSource, EventsCursor
-from opsd.sprite.service.calls import Call, Sprite, loop_of, whole_number
+from opsd.sprite.service.calls import Call, Ground, Sprite, loop_of, whole_number
 from opsd.sprite.service.errors import OVERLOADED, RUNTIME_ERROR, ServiceError
 
 
@@ -27,16 +27,16 @@ class _EventsHead(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 
 async def healthz(sprite: Sprite, call: Call) -> Response:
     """The contract's word where every part is in time; else 503: nobody should take a blind service for a sound one."""
-    daemon = sprite.services.fleet.daemon_status(sprite.services.clock.now())
+    daemon = sprite.services.fleet.daemon_status(sprite.clock.now())
     late = [part.name for part in daemon.subsystems if not part.ok]
     if late:
         raise ServiceError(OVERLOADED, f"not in time: {', '.join(late)}; see the service's log", reason="unwell")
     return Response(b'{"ok":true}', media_type=JSON)
 
 
-async def snapshot(sprite: Sprite, call: Call) -> Response:
+async def snapshot(sprite: Ground, call: Call) -> Response:
     loop_id = loop_of(call.query.get("loopId"))
-    now = sprite.services.clock.now()
+    now = sprite.clock.now()
 
     def read() -> bytes:
         return msgspec.json.encode(
@@ -49,10 +49,10 @@ async def snapshot(sprite: Sprite, call: Call) -> Response:
         raise _runtime_error(error) from None
 
 
-async def events(sprite: Sprite, call: Call) -> Response:
+async def events(sprite: Ground, call: Call) -> Response:
     loop_id = loop_of(call.query.get("loopId"))
     cursor, events_max = whole_number(call, "cursor"), whole_number(call, "maxEvents")
-    now = sprite.services.clock.now()
+    now = sprite.clock.now()
     try:
         page = await sprite.reads.run(
             partial(
@@ -77,7 +77,7 @@ async def events(sprite: Sprite, call: Call) -> Response:
     return StreamingResponse(_in_pieces(sprite, head, page.pieces(), tail), media_type=JSON)
 
 
-async def _in_pieces(sprite: Sprite, head: bytes, pieces: Iterator[bytes], tail: bytes) -> AsyncIterator[bytes]:
+async def _in_pieces(sprite: Ground, head: bytes, pieces: Iterator[bytes], tail: bytes) -> AsyncIterator[bytes]:
     """A log that is not any more what it was breaks the answer off: half of one must not look whole."""
     yield head
     while (piece := await sprite.reads.run(lambda: next(pieces, None))) is not None:

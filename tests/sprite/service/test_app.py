@@ -18,10 +18,10 @@ from opsd.clock import SystemClock
 from opsd.disk import Disk
 from opsd.ports import FileStat, Offload
 from opsd.processes import ProcFs
-from opsd.sprite.service.app import ServiceApp
+from opsd.sprite.service.app import ENDPOINTS, ServiceApp
 from opsd.sprite.service.calls import Sprite
-from opsd.sprite.service.face import ServiceProtocol, listening
 from opsd.sprite.service.limits import Limits
+from opsd.sprite.service.listen import ServiceProtocol, listening
 from opsd.sprite.service.observing import Observer
 from opsd.sprite.service.oldkeys import OldKeys
 from opsd.sprite.service.token import Token
@@ -67,8 +67,18 @@ async def answering(repo: Path, limits: Limits, reads: Offload, files: Disk | No
         stopping=stopping,
     )
     services = Services(fleet, StandInDesk(fleet), StandInQueries(), Access(-1), reads, clock, stopping)
-    sprite = Sprite(str(repo), services, files, observer, OldKeys(files, Layout(str(repo))), reads, limits)
-    app = ServiceApp(sprite, Token(files, path=None, value=None))
+    sprite = Sprite(
+        repo_path=str(repo),
+        services=services,
+        files=files,
+        observer=observer,
+        old_keys=OldKeys(files, Layout(str(repo))),
+        reads=reads,
+        limits=limits,
+        clock=services.clock,
+        stopping=services.stopping,
+    )
+    app = ServiceApp(sprite, Token(files, path=None, value=None), ENDPOINTS)
     sock = listening("127.0.0.1", 0)
     port = sock.getsockname()[1]
     with anyio.fail_after(30):
