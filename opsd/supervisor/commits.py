@@ -66,6 +66,10 @@ class Commits:
         self._pending.call_when_written(loop_id, written.set)
         await written.wait()
 
+    def when_flushed(self, loop_id: LoopId, flushed: Callable[[], None]) -> None:
+        """Call `flushed` once the durable rows that were added for the loop so far are on the disk."""
+        self._pending.call_when_flushed(loop_id, flushed)
+
     async def serve(self, beat: Callable[[], None]) -> None:
         """Commits for as long as the daemon runs; `beat` is called whenever nothing is left undone too long."""
         last_s = self._clock.monotonic() - self.interval_s

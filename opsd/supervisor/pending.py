@@ -30,6 +30,7 @@ class _Loop:
         self.attempt = 0
         self.not_before_s = 0.0
         self.when_written: list[Callable[[], None]] = []
+        self.when_flushed: list[Callable[[], None]] = []
 
 
 class Pending:
@@ -80,8 +81,8 @@ class Pending:
             else:
                 recovered |= loop_id in self._refused
                 self._refused.discard(loop_id)
-                for written in loop.when_written:
-                    written()
+                for heard in (*loop.when_flushed, *loop.when_written):
+                    heard()
         self._taken.clear()
         self._refused |= failed.keys()
         if recovered:
@@ -95,6 +96,15 @@ class Pending:
             written()
         else:
             loop.when_written.append(written)
+
+    def call_when_flushed(self, loop_id: LoopId, flushed: Callable[[], None]) -> None:
+        """Call `flushed` once the durable rows that were added for the loop so far are on the disk, though other things
+        may still wait: at once if they already are."""
+        loop = self._loops.get(loop_id) or self._taken.get(loop_id)
+        if loop is None:
+            flushed()
+        else:
+            loop.when_flushed.append(flushed)
 
     def next_s(self, now_s: float) -> float | None:
         """When there is something to take; None if all is on the disk."""
@@ -128,10 +138,15 @@ class Pending:
                     old.rows.append(effect)
                 case Replace():
                     old.documents[effect.document] = effect
+        if not any(row.durable for row in old.rows):
+            for flushed in loop.when_flushed:
+                flushed()
+            loop.when_flushed = []
         self.row_count += len(old.rows)
         newer.rows[:0] = old.rows
         newer.documents = old.documents | newer.documents
         newer.when_written[:0] = loop.when_written
+        newer.when_flushed[:0] = loop.when_flushed
         newer.attempt = loop.attempt + 1
         newer.not_before_s = now_s + self._retry.delay_s(newer.attempt, self._jitter())
         self._loops[loop_id] = newer

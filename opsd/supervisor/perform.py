@@ -5,12 +5,14 @@ The pass itself is `opsd.app.passes`; when and in which company it runs is `pass
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
 from opsd.app.passes import PassResult
 from opsd.core.reconcile import Decision
 from opsd.logs import Log
+from opsd.model.escalation import EscalationRow
 from opsd.model.health import HealthStatus
 from opsd.model.ids import LoopId
 from opsd.model.run import Run
@@ -48,6 +50,7 @@ class Performer:
         self._log = log
         self.counts: Counter[str] = Counter()
         self.escalations: Counter[str] = Counter()
+        self._untold: dict[LoopId, tuple[EscalationRow, ...]] = {}
         self.looked: Callable[[Member, Decision | None], None] = lambda _member, _decision: None
         """Who else hears of every pass; None where it broke off."""
 
@@ -76,7 +79,24 @@ class Performer:
             self._tell_change(before, decision.run)
         self._wake_neighbour(member)
         self.looked(member, decision)
-        for row in decision.escalations:
+        if decision.escalations:
+            # Nobody may hear of what a crash could still take back: the journal has it first.
+            self._untold[loop_id] = (*self._untold.get(loop_id, ()), *decision.escalations)
+            self._commits.when_flushed(loop_id, partial(self._tell, loop_id, len(decision.escalations)))
+        return decision
+
+    def tell_unwritten(self) -> None:
+        """At the stop: what the disk refused until now is told all the same, and may be told again after the start."""
+        for loop_id, rows in list(self._untold.items()):
+            self._log.error("escalation.unwritten", loop_id=loop_id, ids=[row.id for row in rows])
+            self._tell(loop_id, len(rows))
+
+    def _tell(self, loop_id: LoopId, count: int) -> None:
+        """The oldest `count` escalations of the loop that nobody heard of yet."""
+        rows = self._untold.pop(loop_id, ())
+        if rows[count:]:
+            self._untold[loop_id] = rows[count:]
+        for row in rows[:count]:
             self._feed.escalated(loop_id, row)
             self.escalations[row.category] += 1
             self._log.info(
@@ -88,7 +108,6 @@ class Performer:
                 run_id=row.run_id,
                 summary=row.summary,
             )
-        return decision
 
     def _wake_neighbour(self, member: Member) -> None:
         """The checkout's state file may speak of another loop by now, which was not woken if there are too many."""

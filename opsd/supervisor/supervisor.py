@@ -41,6 +41,7 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership, RegistrySource
 from opsd.supervisor.modes import ModeKeeper
 from opsd.supervisor.noticing import ChangeNotice, Noticing
+from opsd.supervisor.oneshots import OneShots, Outward
 from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
 from opsd.supervisor.perform import Performer
@@ -112,6 +113,7 @@ class Supervisor:
         pulse: Callable[[bool], None],
         acts_at_once: int = 8,
         remote: Remote | None = None,
+        outward: Outward | None = None,
         discovers: bool = False,
         new_intent_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -278,6 +280,27 @@ class Supervisor:
         ]
         if self._polls is not None:
             services.append(Service("polls", self._polls.serve, in_time_s=10.0))
+        self.oneshots: OneShots | None = None
+        if outward is not None:
+            self.oneshots = OneShots(
+                outward,
+                layout=layout,
+                files=files,
+                store=store,
+                rules=lambda: self._passes.rules,
+                deadline_s=lambda: self._passing.deadline_s,
+                roster=self._roster,
+                queue=self._queue,
+                intake=self._intake,
+                alarms=self._alarms,
+                performer=self._performer,
+                commits=self._commits,
+                membership=self._membership,
+                offload=threads.passes,
+                clock=clock,
+                log=log,
+            )
+            services.append(Service("oneshots", self.oneshots.serve, in_time_s=15.0))
         if watch is not None:
             services.append(Service("watch", self._noticing.hear, in_time_s=None))
         self._services = Services(services, clock=clock, findings=self.findings, log=log)
@@ -341,8 +364,11 @@ class Supervisor:
         for member in self._roster:
             for request in member.requests:
                 request.answer("", error="the daemon stops")
+        if self.oneshots is not None:
+            self.oneshots.close()
         in_time = await self._step("running passes ended", self._passes_ended.wait, _BATCHES_END_S)
         in_time &= await self._step("everything written", self._flush, _FLUSH_ENDS_S)
+        self._performer.tell_unwritten()
         self._feed.close()
         self._cancel.cancel()
         return in_time

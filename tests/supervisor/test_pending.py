@@ -119,6 +119,29 @@ def test_whoever_waits_for_the_disk_hears_of_it_only_once_everything_is_there() 
     assert heard == ["nothing to write", "written", "came while it was written"]
 
 
+def test_whoever_waits_for_durable_rows_hears_of_them_though_documents_are_refused() -> None:
+    pending = a_pending()
+    heard: list[str] = []
+    pending.call_when_flushed(A, lambda: heard.append("nothing to write"))
+    pending.add(A, [a_row("escalation-1"), a_document(Document.STATE, "old")])
+    pending.call_when_flushed(A, lambda: heard.append("first"))
+    (commit,) = pending.take(10, 0.0)
+    pending.add(A, [a_row("escalation-2")])
+    pending.call_when_flushed(A, lambda: heard.append("second"))
+    pending.settle([refused(commit)], 0.0)
+    assert heard == ["nothing to write"]
+
+    (commit,) = pending.take(10, 100.0)
+    pending.settle([refused(commit, commit.effects[1:])], 100.0)
+    assert heard == ["nothing to write"]
+
+    (commit,) = pending.take(10, 200.0)
+    pending.settle([refused(commit, commit.effects[1:])], 200.0)
+
+    assert named(commit.effects) == ["escalation-2", "state.json=old"]
+    assert heard == ["nothing to write", "first", "second"]
+
+
 @given(
     history=st.lists(
         st.tuples(st.sampled_from([A, B, C]), st.integers(1, 3), st.sampled_from(["add", "commit", "refuse"])),
