@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from opsd.core import heartbeat, sequence
 from opsd.core.instants import whole
+from opsd.core.latency import latency_bucket
 from opsd.model.effects import Append, Document, Journal, Replace, WakeAt
 from opsd.model.envelopes import (
     EnvelopeCursor,
@@ -23,6 +24,7 @@ from opsd.model.envelopes import (
 from opsd.model.health import Ages, HealthStatus
 from opsd.model.ids import UNKNOWN_RUN
 from opsd.model.lifecycle import Ending, Lifecycle, Projection, RunFacts, RunRow
+from opsd.model.observation import Asked
 from opsd.model.run import Ingest, LoopRef, Run, Written
 from opsd.model.runtime import EventLine, Stuck
 from opsd.model.state import (
@@ -63,6 +65,8 @@ class Telemetry(msgspec.Struct, frozen=True):
     max_events: int = 0
     retry_attempts: int = 1
     retry_backoff_seconds: int = 0
+    asked: Asked | None = None
+    """How a service was asked for the look, where one was."""
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -371,6 +375,7 @@ def _reconcile_row(
 ) -> ReconcileRow:
     health, drift = run.health, run.sequence
     unset = msgspec.UNSET
+    asked = telemetry.asked or Asked(1, ("ok" if ingest.ok else ingest.failure_code or "failed",), telemetry.took_s)
     return ReconcileRow(
         timestamp=whole(now),
         started_at=whole(now - timedelta(seconds=telemetry.took_s)),
@@ -392,6 +397,9 @@ def _reconcile_row(
         health_status=health.status if health else HealthStatus.HEALTHY,
         health_reason_codes=health.reason_codes if health else (),
         sample=sample,
+        transport_attempts=asked.attempts,
+        transport_result_codes=asked.codes,
+        transport_latency_bucket=latency_bucket(asked.took_s) if asked.took_s is not None else unset,
         failure_code=ingest.failure_code or unset,
         failure_message=ingest.problem or unset,
         sequence_reason_code=drift.reason_code if drift and ingest.ok else unset,

@@ -32,6 +32,7 @@ from opsd.model.escalation import EscalationRow
 from opsd.model.ids import LoopId, TraceId
 from opsd.model.lifecycle import EventMark, Fold, RunFacts
 from opsd.model.observation import (
+    Asked,
     Malformed,
     Observation,
     Seen,
@@ -116,10 +117,10 @@ def decide(run: Run, observation: Observation, rules: Rules, this: Pass, now: da
             return _seen(run, observation, rules, this, now)
         case Unreachable():
             ingest = Ingest(False, observation.failure_code, observation.cause, observation.problem)
-            return _judged(_unanswered(run, ingest, observation.at, this, now), run, ingest, rules, this, now)
+            return _judged(_unanswered(run, ingest, observation, this, now), run, ingest, rules, this, now)
         case Malformed():
             ingest = Ingest(False, observation.failure_code, None, observation.problem)
-            return _judged(_unanswered(run, ingest, observation.at, this, now), run, ingest, rules, this, now)
+            return _judged(_unanswered(run, ingest, observation, this, now), run, ingest, rules, this, now)
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -128,6 +129,7 @@ class _Step(msgspec.Struct, frozen=True):
     run: Run
     journalled: tuple[Append, ...] = ()
     events_ingested: int = 0
+    asked: Asked | None = None
 
 
 def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Decision:
@@ -182,7 +184,7 @@ def _seen(run: Run, seen: Seen, rules: Rules, this: Pass, now: datetime) -> Deci
         return Decision(following, journalled, events_ingested=len(seen.events), again=True)
     following = _believe(run, following, seen, change, rules, this, now, rebuilt=rebuilding)
     following, unusable = _heard(run, following, rules, this, now)
-    step = _Step(following, journalled + unusable, len(seen.events))
+    step = _Step(following, journalled + unusable, len(seen.events), seen.asked)
     # A replay is asked for when the files are in doubt, or gone: it writes them all again.
     before = replace(run, written=Written()) if rebuilding else run
     return _judged(step, before, Ingest(), rules, this, now)
@@ -320,10 +322,10 @@ def _reached(run: Run, at: datetime, this: Pass, now: datetime) -> TransportHeal
     )
 
 
-def _unanswered(run: Run, ingest: Ingest, at: datetime, this: Pass, now: datetime) -> _Step:
-    old = run.transport_health
+def _unanswered(run: Run, ingest: Ingest, observation: Unreachable | Malformed, this: Pass, now: datetime) -> _Step:
+    old, at = run.transport_health, observation.at
     if old is not None and old.failure_streak and run.failed_at == at:
-        return _Step(run)
+        return _Step(run, asked=observation.asked)
     failing = old is not None and old.failure_streak > 0
     return _Step(
         replace(
@@ -340,7 +342,8 @@ def _unanswered(run: Run, ingest: Ingest, at: datetime, this: Pass, now: datetim
                 last_failure_at=whole(at),
                 failing_since=old.failing_since if failing and old else whole(at),
             ),
-        )
+        ),
+        asked=observation.asked,
     )
 
 
@@ -382,6 +385,7 @@ def _judged(step: _Step, before: Run, ingest: Ingest, rules: Rules, this: Pass, 
         max_events=this.max_events,
         retry_attempts=this.retry_attempts,
         retry_backoff_seconds=this.retry_backoff_seconds,
+        asked=step.asked,
     )
     writing = documents.worth_writing(before, run, ingest, telemetry, now)
     run = replace(run, written=writing.written, revision=before.revision + writing.changed)

@@ -10,7 +10,10 @@ from opsd.model.runtime import Aware
 
 
 class ConfirmDocument(msgspec.Struct, frozen=True, rename="camel"):
-    """`confirm`: here nulls are kept. Source: control-and-service 3. `evidence` is ours."""
+    """`confirm`: here nulls are kept. Source: control-and-service 3. `evidence` is ours.
+
+    In its place stands what the caller's own confirmation program printed, where one was asked.
+    """
 
     intent: str
     confirmed: bool
@@ -45,7 +48,7 @@ class IntentRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     confirmed: bool
     note: str = ""
     command_output: str = ""
-    confirm: ConfirmDocument | None = None
+    confirm: ConfirmDocument | msgspec.Raw | None = None
     intent_id: str | None = None
     actor: Actor | None = None
     acknowledged_by: str | None = None
@@ -53,7 +56,11 @@ class IntentRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class ControlRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A line of `telemetry/control.jsonl`. Source: control-and-service 6.2. `intent_id` is ours."""
+    """A line of `telemetry/control.jsonl`. Source: control-and-service 6.2.
+
+    `intent_id` and the `transport_*` members are ours: how many requests or calls were made, what each came to (an HTTP
+    status, `ok`, or a word), and how long the intent took to be carried out.
+    """
 
     timestamp: Aware
     started_at: Aware
@@ -72,6 +79,9 @@ class ControlRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     retry_backoff_seconds: int
     reason_code: str | None = None
     intent_id: str | None = None
+    transport_attempts: int | None = None
+    transport_result_codes: tuple[str, ...] | None = None
+    transport_latency_bucket: str | None = None
 
 
 class InvocationRequest(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -96,7 +106,7 @@ class InvocationConfirmation(msgspec.Struct, frozen=True, rename="camel", omit_d
     attempted: bool
     status: str
     exit_code: int
-    outcome: ConfirmDocument | None = None
+    outcome: ConfirmDocument | msgspec.Raw | None = None
 
 
 class InvocationOutcome(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -135,6 +135,9 @@ class Options(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     `confirm` off: executed is enough. `timeout_s` is the confirmation window. `override_divergence` acts although the
     runtime's files contradict each other, for the intent's recorded reason. `clear_stale` lets a start first clear a
     state left active by a run that is gone. `pause_until` is when a pause stops being expected.
+
+    `as_contract`: the caller relies on the contract's command, which acts in every state of a loop and leaves it to the
+    runtime's command what can be done; `interval_s` is its pause between two looks. Source: control-and-service 2, 3.
     """
 
     confirm: bool = True
@@ -142,6 +145,8 @@ class Options(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     override_divergence: bool = False
     clear_stale: bool = False
     pause_until: Aware | None = None
+    as_contract: bool = False
+    interval_s: float = 2.0
 
 
 class Watermark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -171,6 +176,9 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
     `output` is the end of what the command printed, bounded and defused. `problem` is a code of
     `opsd.model.acts.ActProblem`. `replayed`: a service had the request already, under the same key.
+
+    `attempts` and `codes` are of the requests that a service was sent: how many, and what each came to, an HTTP status
+    or a word. Of what was done on this host both are empty.
     """
 
     command: str
@@ -181,6 +189,8 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     problem: str | None = None
     detail: str | None = None
     replayed: bool = False
+    attempts: int = 0
+    codes: tuple[str, ...] = ()
 
 
 class Evidence(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
@@ -208,6 +218,10 @@ class Confirmation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     evidence: tuple[Evidence, ...] = ()
     missing: str | None = None
     """What was looked for and not found, in one sentence."""
+    told: str = ""
+    """The JSON object that the caller's own program printed where that was asked instead of us, verbatim."""
+    exit_code: int | None = None
+    """That program's."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -225,7 +239,7 @@ class Intent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     `requested_by` is the name that was claimed, `actor` the one that the kernel gave. `fingerprint` is a digest of the
     request, to which its key is bound. `ordinal` counts the loop's intents from 1. `execution` and `watermark`
     are set from `executing` on, `settled_at` when it first left the flight, `resolved_at` when evidence came for one
-    that had left it ambiguous.
+    that had left it ambiguous. `retry_attempts` and `retry_backoff_s` are what is configured for the loop's service.
     """
 
     id: str
@@ -257,6 +271,8 @@ class Intent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     acknowledged: Acknowledgement | None = None
     settled_at: Aware | None = None
     resolved_at: Aware | None = None
+    retry_attempts: int = 3
+    retry_backoff_s: float = 1.0
 
     @property
     def is_in_flight(self) -> bool:
@@ -286,6 +302,7 @@ class OpenIntent(msgspec.Struct, frozen=True, rename="camel", gc=False):
     status: IntentStatus
     requested_by: str
     since: Aware
+    transport: str = "local"
 
 
 class ControlState(msgspec.Struct, frozen=True, omit_defaults=True):

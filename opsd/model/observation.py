@@ -91,6 +91,15 @@ class StreamNote(msgspec.Struct, frozen=True, rename="camel", gc=False):
     epoch: int
 
 
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """How a service was asked for a look: how many requests it took, what each came to (an HTTP status, or a word for
+    what kept one from coming), and how long all of them took; None where the answer was held back for news."""
+
+    attempts: int
+    codes: tuple[str, ...] = ()
+    took_s: float | None = None
+
+
 class Seen(msgspec.Struct, frozen=True, tag="seen"):
     """The loop's artifacts at `at`, and the events after the cursor.
 
@@ -98,7 +107,8 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
 
     `lines[i]` is the physical line number of `events[i]`; `last_raw` the bytes of the last event's line.
     `line_offset` is the last line consumed (events, blank and quarantined lines alike). `backlog_bytes` is what was
-    left unread because of the limits per pass: it is 0 when the picture is complete.
+    left unread because of the limits per pass: it is 0 when the picture is complete. `asked` is None where no service
+    was.
     """
 
     at: datetime
@@ -113,6 +123,7 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
     quarantined: Sequence[QuarantinedLine] = ()
     backlog_bytes: int = 0
     last_output_at: datetime | None = None
+    asked: Asked | None = None
 
 
 class UnreachableCause(StrEnum):
@@ -143,6 +154,7 @@ class Unreachable(msgspec.Struct, frozen=True, tag="unreachable"):
     cause: UnreachableCause
     failure_code: str
     problem: str
+    asked: Asked | None = None
 
 
 class Malformed(msgspec.Struct, frozen=True, tag="malformed"):
@@ -152,6 +164,7 @@ class Malformed(msgspec.Struct, frozen=True, tag="malformed"):
     failure_code: str
     problem: str
     evidence: str = ""
+    asked: Asked | None = None
 
 
 Observation = Seen | Unreachable | Malformed

@@ -44,6 +44,8 @@ class IntentAnswer(msgspec.Struct, frozen=True):
     attempts: int = 1
     turned_down: str | None = None
     replayed: bool = False
+    codes: tuple[str, ...] = ()
+    """As in `ServiceAnswer`."""
 
 
 class ControlRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -69,6 +71,8 @@ class ControlAnswer(msgspec.Struct, frozen=True):
     problem: Unreachable | Malformed | None = None
     surely_not_sent: bool = False
     turned_down: str | None = None
+    attempts: int = 1
+    codes: tuple[str, ...] = ()
 
 
 class PageAnswer(msgspec.Struct, frozen=True):

@@ -12,7 +12,12 @@ UNSET = msgspec.UNSET
 
 
 class ReconcileRow(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of `telemetry/reconcile.jsonl`."""
+    """A line of `telemetry/reconcile.jsonl`.
+
+    The `transport_*` members are ours: how many requests or looks it took, what each came to (an HTTP status, `ok`, or
+    a word for what kept an answer from coming), and in which bucket of `opsd.core.latency` that lies: none for an
+    answer that was held back until there was news.
+    """
 
     timestamp: Aware
     started_at: Aware
@@ -34,6 +39,9 @@ class ReconcileRow(msgspec.Struct, frozen=True, rename="camel"):
     health_status: HealthStatus
     health_reason_codes: tuple[str, ...]
     sample: bool = True
+    transport_attempts: int = 1
+    transport_result_codes: tuple[str, ...] = ()
+    transport_latency_bucket: str | Unset = UNSET
     failure_code: str | Unset = UNSET
     failure_message: str | Unset = UNSET
     sequence_reason_code: str | Unset = UNSET

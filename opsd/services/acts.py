@@ -6,6 +6,7 @@ What follows for an intent of ours is the control desk's. Source: control-and-se
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from opsd.model.ids import LoopId
 from opsd.model.service import ControlAnswer, IntentAnswer
@@ -42,16 +43,21 @@ def intent_answer(
             unknown=intent_id is not None and answered is not None and _knows_no_such(answered),
             attempts=called.attempts,
             turned_down=called.trouble.turned_down,
+            codes=called.codes,
         )
     assert called.reply is not None
     read = _read_intent(called.reply.body, loop_id, key, intent_id)
     if isinstance(read, Trouble):
-        return IntentAnswer(problem=read.observed(at), attempts=called.attempts)
-    return IntentAnswer(read.intent, attempts=called.attempts, replayed=read.replayed)
+        return IntentAnswer(problem=read.observed(at), attempts=called.attempts, codes=called.codes)
+    return IntentAnswer(read.intent, attempts=called.attempts, replayed=read.replayed, codes=called.codes)
 
 
 def control_answer(called: Called, at: datetime) -> ControlAnswer:
     """The control response: its body where the answer is one, whatever it says."""
+    return replace(_control_answer(called, at), attempts=called.attempts, codes=called.codes)
+
+
+def _control_answer(called: Called, at: datetime) -> ControlAnswer:
     answered = called.answered
     if answered is None:
         assert called.trouble is not None

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from opsd.model.ids import LoopId
-from opsd.model.observation import Malformed, Observation, UnreachableCause
+from opsd.model.observation import Asked, Malformed, Observation, UnreachableCause
 from opsd.model.run import LoopRef, ServiceRef
 from opsd.model.service import ControlAnswer, ControlRequest, IntentAnswer, PageAnswer, ServiceAnswer
 from opsd.model.wire import OBSERVE, PAGES, WAIT_MAX_S, ObserveRequest, PageRequest
@@ -85,7 +85,7 @@ class HttpServices:
             calls = (called,)
             _learn(place, called, from_observe=True)
             if not place.is_older:
-                return await self._observed(place, ask, service, called)
+                return await self._observed(place, ask, service, called, is_held=wait_s > 0)
         looked = await self._older.look(ask, service, known=known)
         for called in looked.calls:
             _learn(place, called)
@@ -177,9 +177,11 @@ class HttpServices:
             self._ways.retire(ref.service.base_url)
         return answer
 
-    async def _observed(self, place: _Known, ask: Ask, service: ServiceRef, called: Called) -> ServiceAnswer:
+    async def _observed(
+        self, place: _Known, ask: Ask, service: ServiceRef, called: Called, *, is_held: bool
+    ) -> ServiceAnswer:
         if called.reply is None:
-            return self._answer(place, called.trouble, None, (called,))
+            return self._answer(place, called.trouble, None, (called,), is_held=is_held)
         body, now = called.reply.body, self._clock.now()
         if len(body) < _APART_BYTES:
             read = read_observed(body, ask, now)
@@ -187,10 +189,10 @@ class HttpServices:
             read = await self._offload.run(lambda: read_observed(body, ask, now))
         if isinstance(read, Trouble):
             self._ways.retire(service.base_url)  # what else is on that connection is not to be believed either
-            return self._answer(place, read, None, (called,))
+            return self._answer(place, read, None, (called,), is_held=is_held)
         if place.features is None:
             place.features = frozenset({OBSERVE})  # its word for that was lost on the way, and it has answered
-        return self._answer(place, *read, (called,))
+        return self._answer(place, *read, (called,), is_held=is_held)
 
     def _answer(
         self,
@@ -198,17 +200,25 @@ class HttpServices:
         brought: Observation | Trouble | None,
         digest: str | None,
         calls: tuple[Called, ...],
+        *,
+        is_held: bool = False,
     ) -> ServiceAnswer:
+        """`is_held`: the answer may have been held back until there was news."""
         at = self._clock.now()
+        attempts, took_s = sum(called.attempts for called in calls), sum(called.took_s for called in calls)
+        codes = tuple(code for called in calls for code in called.codes)
+        observation = brought.observed(at) if isinstance(brought, Trouble) else brought
+        if observation is not None:
+            observation = replace(observation, asked=Asked(attempts, codes, None if is_held else took_s))
         return ServiceAnswer(
             at=at,
-            observation=brought.observed(at) if isinstance(brought, Trouble) else brought,
+            observation=observation,
             digest=digest,
             features=(place.features if place is not None else None) or frozenset(),
             retry_after_s=calls[-1].retry_after_s if calls else None,
-            attempts=sum(called.attempts for called in calls),
-            took_s=sum(called.took_s for called in calls),
-            codes=tuple(code for called in calls for code in called.codes),
+            attempts=attempts,
+            took_s=took_s,
+            codes=codes,
         )
 
 

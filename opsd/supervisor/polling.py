@@ -19,7 +19,7 @@ from opsd.core.pace import Next, Pace
 from opsd.core.reconcile import Decision
 from opsd.logs import Log
 from opsd.model.ids import LoopId
-from opsd.model.observation import Observation, Seen, Unreachable, UnreachableCause
+from opsd.model.observation import Asked, Observation, Seen, Unreachable, UnreachableCause
 from opsd.model.service import Reach, ServiceAnswer
 from opsd.model.thresholds import Thresholds
 from opsd.model.wire import OBSERVE, WAIT_MAX_S
@@ -203,7 +203,7 @@ class Polls:
             if isinstance(answer.observation, Seen):
                 line.news_s = now_s
             self._transport.deposit(member.loop_id, answer.observation)
-        elif not self._transport.still(member.loop_id, answer.at):
+        elif not self._transport.still(member.loop_id, answer.at, Asked(answer.attempts, answer.codes)):
             line.digest = None  # we have nothing that it could still look like
             self._put(member.loop_id, line, now_s)
             return

@@ -156,6 +156,7 @@ class RemoteCarrier:
         pause_s = FIRST_PAUSE_S
         while True:
             answer = await self._services.submit(run.ref, request)
+            intent = remote.counted(intent, answer.attempts, answer.codes)
             asked.note(answer)
             theirs = answer.intent
             if theirs is not None and remote.is_ours(intent, theirs):

@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from opsd.model.ids import LoopId
-from opsd.model.observation import Observation, Seen, Unreachable, UnreachableCause
+from opsd.model.observation import Asked, Observation, Seen, Unreachable, UnreachableCause
 from opsd.model.run import LoopRef
 from opsd.model.transport import TransportMode
 from opsd.ports import Ask, Transport
@@ -27,12 +27,12 @@ class ServiceTransport:
         """What the next pass over the loop will see; an answer that no pass has taken yet gives way."""
         self._fresh[loop_id] = observation
 
-    def still(self, loop_id: LoopId, at: datetime) -> bool:
+    def still(self, loop_id: LoopId, at: datetime, asked: Asked | None = None) -> bool:
         """It was asked again at `at`, and looks as it did; whether it was ever seen at all."""
         last = self._last.get(loop_id)
         if not isinstance(last, Seen):
             return False
-        self._last[loop_id] = replace(last, at=at)
+        self._last[loop_id] = replace(last, at=at, asked=asked)
         return True
 
     def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:

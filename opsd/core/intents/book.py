@@ -153,7 +153,7 @@ def control_state(book: Book, last_status: str | None, last_is_ours: bool, mode_
 
 def _told(intent: Intent) -> OpenIntent:
     since = intent.recorded_at if intent.status in IN_FLIGHT else intent.settled_at or intent.updated_at
-    return OpenIntent(intent.id, intent.intent, intent.status, intent.requested_by, since)
+    return OpenIntent(intent.id, intent.intent, intent.status, intent.requested_by, since, intent.transport)
 
 
 def _newer(one: Intent | None, other: Intent) -> Intent:

@@ -2,7 +2,8 @@
 
 `judge` is asked again and again until it knows; how long that may take, and what follows for the intent, is decided in
 `life` and by the control desk. An exit code proves nothing here. What is looked for is in a file per pair of kinds:
-`cancel_start`, `decision`, `pause_resume`. Source: control-and-service 3, runtime-artifacts 6, 7.
+`cancel_start`, `decision`, `pause_resume`, and for callers of the contract's command `contractual`.
+Source: control-and-service 3, runtime-artifacts 6, 7.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Final
 
 from opsd.core.clues import on_file
 from opsd.core.intents.cancel_start import cancelled, started
+from opsd.core.intents.contractual import observed
 from opsd.core.intents.decision import decided, stage
 from opsd.core.intents.pause_resume import paused, resumed
 from opsd.core.intents.scenery import is_marked_active
@@ -44,7 +46,10 @@ def judge(intent: Intent, run: Run, scene: Scene, now: datetime) -> Verdict:
     mark = intent.watermark
     if mark is None:
         raise ValueError(f"intent {intent.id} is {intent.status} and has no watermark: there is nothing to look for")
-    return _JUDGES[intent.intent](intent, mark, run, scene)
+    verdict = _JUDGES[intent.intent](intent, mark, run, scene)
+    if verdict.outcome is Outcome.NOT_YET and intent.options.as_contract:
+        return observed(intent, mark, run, scene) or verdict
+    return verdict
 
 
 def confirmation(

@@ -83,9 +83,10 @@ def refuse(intent: Intent, run: Run, scene: Scene | None, now: datetime) -> Refu
     `run` is the loop as the newest pass left it, `scene` a look at its files that is newer still; None for a loop
     behind a service.
     """
+    contract = intent.options.as_contract
     if scene is None:
-        return _first(RULES_FROM_AFAR, FarQuestion(intent, run, now))
-    return _first(RULES, Question(intent, run, now, scene))
+        return _first(CONTRACT_RULES_FROM_AFAR if contract else RULES_FROM_AFAR, FarQuestion(intent, run, now))
+    return _first(CONTRACT_RULES if contract else RULES, Question(intent, run, now, scene))
 
 
 def _first(rules: Sequence[Rule[Q]], question: Q) -> Refusal | None:
@@ -130,8 +131,9 @@ def _observing(question: FarQuestion) -> Objection | None:
 
 
 def _in_flight(question: FarQuestion) -> Objection | None:
-    other = question.run.control.in_flight
-    if other is None or other.id == question.intent.id:
+    """One that a service was asked for is carried out by that service, which may be this very process."""
+    other, intent = question.run.control.in_flight, question.intent
+    if other is None or other.id == intent.id or other.transport != intent.transport:
         return None
     return Objection(f"{other.intent.capitalize()} {other.id}, asked for by {other.requested_by}, is {other.status}.")
 
@@ -421,3 +423,16 @@ RULES_FROM_AFAR: Final[tuple[Rule[FarQuestion], ...]] = (
     Rule("nothing_to_approve", DECISIONS, "approval.json asks for nothing", _nothing_to_decide),
     Rule("already_decided", DECISIONS, "approval.json is decided", _decided_already),
 )
+
+_CONTRACTUAL: Final = frozenset({_observing, _in_flight, _moved_on, _neighbour})
+CONTRACT_RULES: Final[tuple[Rule[Question], ...]] = (
+    Rule("picture_incomplete", _CANCEL, "a file that says whose run it is is unreadable or being written", _not_read),
+    *(rule for rule in RULES if rule.kinds != _START and rule.object in _CONTRACTUAL),
+)
+"""For callers of the contract's command: it acts in any state of a loop, but never on a neighbour, and not against an
+operator who has the loop observed. All else the runtime's own command decides. Source: control-and-service 2.1, 12.
+"""
+CONTRACT_RULES_FROM_AFAR: Final[tuple[Rule[FarQuestion], ...]] = tuple(
+    rule for rule in RULES_FROM_AFAR if rule.object in _CONTRACTUAL
+)
+"""The same; where the loop runs, its service judges."""

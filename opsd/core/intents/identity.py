@@ -36,8 +36,11 @@ def fingerprint(
 ) -> str:
     """What a request says, as sha256 in hex: a key that comes again with another one is a conflict.
 
-    Not when it was said: of a pause that ends, its length counts and not the moment of its end.
+    Not when it was said: of a pause that ends, its length counts and not the moment of its end. Nor, for a caller of
+    the contract's command, how long he looks for the effect: asked again he may have more patience, or less.
     """
+    if options.as_contract:
+        options = replace(options, timeout_s=0.0, interval_s=0.0)
     lasting = msgspec.to_builtins(replace(options, pause_until=None))
     return _digest([loop_id, kind.value, by, note, reason, msgspec.to_builtins(expect), lasting, pause_for_s])
 

@@ -77,6 +77,8 @@ def recorded(
     reason: str = "",
     expect: Fence = _ANYTHING,
     options: Options = _USUAL,
+    retry_attempts: int = 3,
+    retry_backoff_s: float = 1.0,
 ) -> Intent:
     """An intent that has just been taken in."""
     return Intent(
@@ -100,6 +102,8 @@ def recorded(
         reason=reason,
         expect=expect,
         options=options,
+        retry_attempts=retry_attempts,
+        retry_backoff_s=retry_backoff_s,
     )
 
 

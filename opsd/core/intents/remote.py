@@ -41,6 +41,7 @@ BY_CONTRACT: Final = "/ops/control"
 BY_KEY: Final = "/ops/intents"
 FENCED_HERE: Final = Evidence("manager", "The fence was checked here, before the request; the service knows none.")
 
+CODES_KEPT: Final = 20
 _TEXT_LENGTH_MAX: Final = 1_000
 _WAS_EXECUTED: Final = frozenset(
     {
@@ -68,8 +69,20 @@ def words(ref: LoopRef, path: str) -> str:
 
 
 def is_asked_by_key(intent: Intent) -> bool:
-    """Whether the service that it was sent to can be asked what became of it."""
-    return intent.execution is not None and intent.execution.command.endswith(BY_KEY)
+    """Whether the service that it was sent to can be asked what became of it.
+
+    The contract's command uses the contract's endpoint even where the service knows intents: asking does no harm.
+    """
+    if intent.execution is None:
+        return False
+    return intent.options.as_contract or intent.execution.command.endswith(BY_KEY)
+
+
+def counted(intent: Intent, attempts: int, codes: tuple[str, ...]) -> Intent:
+    """What sending the request took so far; of many attempts the newest are kept."""
+    execution = _begun(intent)
+    kept = (*execution.codes, *codes)[-CODES_KEPT:]
+    return replace(intent, execution=replace(execution, attempts=execution.attempts + attempts, codes=kept))
 
 
 def pause_for_s(intent: Intent) -> float | None:
@@ -168,7 +181,8 @@ def turned_down(intent: Intent, code: str, problem: str, now: datetime) -> Inten
 def _failed(intent: Intent, what: ActProblem, problem: str, now: datetime) -> Intent:
     detail = _text(problem)
     execution = _begun(intent)
-    told = replace(execution, ended_at=now, output=detail, problem=what.value, detail=detail)
+    output = f"service request failed: {detail}"
+    told = replace(execution, ended_at=now, output=output, problem=what.value, detail=detail)
     return life.failed_there(intent, told, now)
 
 
@@ -259,6 +273,7 @@ def controlled(intent: Intent, answer: ControlAnswer, now: datetime) -> tuple[In
     The contract's table, apart from its hazards: what says no status is not confirmed (B5), an answer that is none
     leaves open what was done (A4, E1), and so does one about another request (B3). Source: control-and-service 4.2.
     """
+    intent = counted(intent, answer.attempts, answer.codes)
     problem = answer.problem.problem if answer.problem is not None else "the service did not answer"
     if answer.surely_not_sent:
         return (unreached(intent, problem, now),)
@@ -271,6 +286,18 @@ def controlled(intent: Intent, answer: ControlAnswer, now: datetime) -> tuple[In
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return (unanswered(intent, f"Its answer cannot be read: {error}.", now),)
     return _replied(intent, reply, bytes(answer.body), now)
+
+
+def says_no_end(answer: ControlAnswer) -> bool:
+    """Whether a service that may have carried the request out does not say how that ended."""
+    if answer.problem is not None:
+        return not answer.surely_not_sent and answer.turned_down is None
+    try:
+        reply = _control_reply.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True
+    status = reply.result.status if reply.result is not None else None
+    return status in (IntentStatus.RECORDED, IntentStatus.EXECUTING, IntentStatus.EXECUTED)
 
 
 def _replied(intent: Intent, reply: _ControlReply, body: bytes, now: datetime) -> tuple[Intent, ...]:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from opsd.core.instants import lag_s, whole
+from opsd.core.latency import latency_bucket
 from opsd.model.acts import ActProblem
 from opsd.model.control import (
     ConfirmDocument,
@@ -22,12 +25,8 @@ from opsd.model.control import (
     InvocationRow,
 )
 from opsd.model.effects import Append, Journal
-from opsd.model.intent import IN_FLIGHT, NEVER_EXECUTED, Confirmation, Evidence, Intent, IntentStatus
-
-INTERVAL_S: Final = 2
-RETRY_ATTEMPTS: Final = 3
-RETRY_BACKOFF_S: Final = 1
-"""As the contract's command has them by default; nothing local is retried."""
+from opsd.model.intent import IN_FLIGHT, NEVER_EXECUTED, Confirmation, Evidence, Execution, Intent, IntentStatus
+from opsd.model.transport import TransportMode
 
 _EXIT_CODES: Final[Mapping[str, int]] = {
     ActProblem.COMMAND_MISSING: 127,
@@ -38,6 +37,15 @@ _EXIT_CODES: Final[Mapping[str, int]] = {
 _REASON_CODES: Final[Mapping[IntentStatus, str]] = {
     IntentStatus.AMBIGUOUS: "control_ambiguous",
     IntentStatus.FAILED_COMMAND: "control_failed_command",
+}
+AMBIGUOUS_EXIT: Final = 2
+_ENDS: Final[Mapping[IntentStatus, int]] = {
+    IntentStatus.CONFIRMED: 0,
+    IntentStatus.EXECUTED_UNCONFIRMED: 0,
+    IntentStatus.ACKNOWLEDGED: 0,
+    IntentStatus.FAILED_COMMAND: 1,
+    IntentStatus.REFUSED: 1,
+    IntentStatus.EXPIRED: 1,
 }
 _EXECUTION: Final[Mapping[IntentStatus, str]] = {IntentStatus.FAILED_COMMAND: "failed_command"}
 _CONFIRMATION: Final[Mapping[IntentStatus, str]] = {
@@ -56,13 +64,15 @@ def rows(intent: Intent) -> tuple[Append, ...]:
     """The contract's rows of an intent that has just settled, in the order in which they are written; else none.
 
     A row each in `intents.jsonl`, `control.jsonl` and `control-invocations.jsonl`, of what was never executed only the
-    last. One that was ambiguous and settled later gets another row in `intents.jsonl`, by whose last line readers
-    judge; the other two have a row per attempt, and there was one attempt. For what an operator settled by his word
-    the contract has no better status than `executed_unconfirmed`: executed, and no longer open.
+    last; but the contract's own command knows no such end, and tells of a failed one in all three.
+
+    One that was ambiguous and settled later gets another row in `intents.jsonl`, by whose last line readers judge; the
+    other two have a row per attempt, and there was one attempt. For what an operator settled by his word the contract
+    has no better status than `executed_unconfirmed`: executed, and no longer open.
     """
     if intent.status in IN_FLIGHT:
         return ()
-    if intent.status in NEVER_EXECUTED:
+    if intent.status in NEVER_EXECUTED and not intent.options.as_contract:
         return (Append(Journal.INVOCATIONS, _invocation(intent), durable=True),)
     told = Append(Journal.INTENTS, intent_row(intent), durable=True)
     if intent.resolved_at is not None or intent.acknowledged is not None:
@@ -74,10 +84,15 @@ def rows(intent: Intent) -> tuple[Append, ...]:
     )
 
 
+def exit_code(intent: Intent) -> int:
+    """With what the contract's command ends. Source: control-and-service 2."""
+    return _ENDS.get(intent.status, AMBIGUOUS_EXIT)
+
+
 def intent_row(intent: Intent) -> IntentRow:
     """The row of `intents.jsonl`, also of one that gets none, or none yet: how a service tells of it."""
     execution, acknowledged = intent.execution, intent.acknowledged
-    status = intent.status if acknowledged is None else IntentStatus.EXECUTED_UNCONFIRMED
+    status = _status(intent) if acknowledged is None else IntentStatus.EXECUTED_UNCONFIRMED
     return IntentRow(
         timestamp=_settled_at(intent),
         loop_id=intent.loop_id,
@@ -92,7 +107,7 @@ def intent_row(intent: Intent) -> IntentRow:
         confirm_exit_code=_confirm_exit_code(intent),
         confirmed=intent.status is IntentStatus.CONFIRMED,
         note=intent.note,
-        command_output=execution.output if execution is not None else "",
+        command_output=_output(intent),
         confirm=_confirm(intent),
         intent_id=intent.id,
         actor=intent.actor,
@@ -102,6 +117,8 @@ def intent_row(intent: Intent) -> IntentRow:
 
 
 def _control(intent: Intent) -> ControlRow:
+    execution, status = intent.execution, _status(intent)
+    attempts, codes = _attempts(intent)
     return ControlRow(
         timestamp=_settled_at(intent),
         started_at=_started_at(intent),
@@ -109,22 +126,25 @@ def _control(intent: Intent) -> ControlRow:
         intent=intent.intent,
         trace_id=intent.trace_id,
         transport=intent.transport,
-        status=intent.status,
+        status=status,
         idempotency_key=intent.idempotency_key,
         requested_by=intent.requested_by,
         exit_code=_exit_code(intent),
         confirm_exit_code=_confirm_exit_code(intent),
         confirmed=intent.status is IntentStatus.CONFIRMED,
         duration_seconds=lag_s(_started_at(intent), _settled_at(intent)),
-        retry_attempts=RETRY_ATTEMPTS,
-        retry_backoff_seconds=RETRY_BACKOFF_S,
-        reason_code=_REASON_CODES.get(intent.status),
+        retry_attempts=intent.retry_attempts,
+        retry_backoff_seconds=math.ceil(intent.retry_backoff_s),
+        reason_code=_REASON_CODES.get(status),
         intent_id=intent.id,
+        transport_attempts=attempts,
+        transport_result_codes=codes,
+        transport_latency_bucket=latency_bucket(_took_s(execution, intent)) if execution is not None else None,
     )
 
 
 def _invocation(intent: Intent) -> InvocationRow:
-    execution, status = intent.execution, intent.status
+    execution, status = intent.execution, _status(intent)
     attempted = intent.confirmation is not None
     never = status in NEVER_EXECUTED
     return InvocationRow(
@@ -139,16 +159,16 @@ def _invocation(intent: Intent) -> InvocationRow:
         request=InvocationRequest(
             do_confirm=intent.options.confirm,
             timeout_seconds=_timeout_s(intent),
-            interval_seconds=INTERVAL_S,
-            retry_attempts=RETRY_ATTEMPTS,
-            retry_backoff_seconds=RETRY_BACKOFF_S,
+            interval_seconds=math.ceil(intent.options.interval_s),
+            retry_attempts=intent.retry_attempts,
+            retry_backoff_seconds=math.ceil(intent.retry_backoff_s),
         ),
         execution=InvocationExecution(
             status="not_started" if never else _EXECUTION.get(status, "succeeded"),
             exit_code=_exit_code(intent),
             command=execution.command if execution is not None else "",
             replayed=execution is not None and execution.replayed,
-            output=execution.output if execution is not None else "",
+            output=_output(intent),
         ),
         confirmation=InvocationConfirmation(
             attempted=attempted,
@@ -171,6 +191,35 @@ def _invocation(intent: Intent) -> InvocationRow:
     )
 
 
+def _status(intent: Intent) -> IntentStatus:
+    """The contract's word: its command tells of what it did not carry out as of what failed."""
+    never = intent.status in NEVER_EXECUTED
+    return IntentStatus.FAILED_COMMAND if never and intent.options.as_contract else intent.status
+
+
+def _output(intent: Intent) -> str:
+    """What was printed; of what the contract's command did not carry out, why not."""
+    if intent.execution is not None:
+        return intent.execution.output
+    refusal = intent.refusal
+    told = refusal is not None and intent.options.as_contract
+    return f"nothing was executed: {refusal.code}: {refusal.message}" if refusal is not None and told else ""
+
+
+def _attempts(intent: Intent) -> tuple[int, tuple[str, ...]] | tuple[None, None]:
+    """How often it was tried, and what each time came to. On this host nothing is tried twice."""
+    execution = intent.execution
+    if execution is None:
+        return None, None
+    if intent.transport == TransportMode.SPRITE_SERVICE:
+        return execution.attempts, execution.codes
+    return 1, (execution.problem or "ok",)
+
+
+def _took_s(execution: Execution, intent: Intent) -> float:
+    return ((execution.ended_at or intent.updated_at) - execution.started_at).total_seconds()
+
+
 def _settled_at(intent: Intent) -> datetime:
     acknowledged_at = intent.acknowledged.at if intent.acknowledged is not None else None
     return whole(acknowledged_at or intent.resolved_at or intent.settled_at or intent.updated_at)
@@ -188,7 +237,7 @@ def _exit_code(intent: Intent) -> int:
     """The contract's: never negative, and never 0 for a failed command."""
     execution = intent.execution
     if execution is None:
-        return 0
+        return int(_status(intent) is IntentStatus.FAILED_COMMAND)
     code = execution.exit_code
     if code is None:
         code = _EXIT_CODES.get(execution.problem or "", 1 if execution.problem else 0)
@@ -198,15 +247,18 @@ def _exit_code(intent: Intent) -> int:
 
 
 def _confirm_exit_code(intent: Intent) -> int:
+    seen = intent.confirmation
     if intent.status is IntentStatus.AMBIGUOUS or intent.acknowledged is not None:
-        return 1
+        return (seen.exit_code if seen is not None else None) or 1
     return int(intent.confirmation is not None and not intent.confirmation.confirmed)
 
 
-def _confirm(intent: Intent) -> ConfirmDocument | None:
+def _confirm(intent: Intent) -> ConfirmDocument | msgspec.Raw | None:
     seen = intent.confirmation
-    if seen is None:
+    if seen is None or (seen.exit_code is not None and not seen.told):
         return None
+    if seen.told:
+        return msgspec.Raw(seen.told.encode())
     return ConfirmDocument(
         intent=intent.intent,
         confirmed=seen.confirmed,

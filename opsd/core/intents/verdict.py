@@ -8,7 +8,9 @@ import msgspec
 from opsd.model.intent import Evidence
 
 INACTIVE: Final = "inactive_not_running"
-"""Source: control-and-service 3, like `TIMEOUT`; the other reasons are ours."""
+COMPLETION_OBSERVED: Final = "completion_observed"
+REJECTION_OBSERVED: Final = "rejection_observed"
+"""Source of these three: control-and-service 3, like `TIMEOUT`; the other reasons are ours."""
 TIMEOUT: Final = "timeout"
 """Nothing was proven while somebody looked."""
 DECISION_RECORDED: Final = "decision_recorded"

@@ -120,6 +120,9 @@ def test_an_approval_reads_like_the_contracts_example() -> None:
         "retryAttempts": 3,
         "retryBackoffSeconds": 1,
         "intentId": "i-1",
+        "transportAttempts": 1,
+        "transportResultCodes": ["ok"],
+        "transportLatencyBucket": "<2s",
     }
     assert found[INVOCATIONS] == {
         "schemaVersion": "v1",
