@@ -140,7 +140,6 @@ def _facts(facts: Iterable[tuple[str, str]], look: Look) -> list[str]:
 
 def _asked(intent: Intent, at: datetime) -> list[tuple[str, str]]:
     actor = intent.actor
-    took = f", after {since(intent.recorded_at, intent.settled_at)}" if intent.settled_at else ""
     key = "given" if intent.key_given else "made from what it is about"
     return [
         ("id", intent.id),
@@ -150,12 +149,18 @@ def _asked(intent: Intent, at: datetime) -> list[tuple[str, str]]:
         ("note", intent.note),
         ("expected", fence(intent.expect)),
         ("how", _options(intent.options)),
-        ("settled", f"{moment(intent.settled_at)}{took}" if intent.settled_at else ""),
+        ("settled", _after(intent, intent.settled_at) + (", as ambiguous" if intent.resolved_at else "")),
+        ("resolved", _after(intent, intent.resolved_at)),
         ("expires", f"{moment(intent.expires_at)}, unless it is carried out" if intent.execution is None else ""),
         ("key", f"{intent.idempotency_key} ({key})"),
         ("trace", intent.trace_id),
         ("as of", moment(at)),
     ]
+
+
+def _after(intent: Intent, then: datetime | None) -> str:
+    """When that was, and how long after it was asked for; empty where it was not."""
+    return f"{moment(then)}, after {since(intent.recorded_at, then)}" if then else ""
 
 
 def fence(of: Fence) -> str:

@@ -169,6 +169,10 @@ def test_one_intent_in_full_quotes_everything_it_rests_on() -> None:
         (REFUSED, ["fence_mismatch: It moved on.", "iteration: expected 3, found 4"]),
         (FAILED, ["exit code  1", "problem    command_failed", "    no request to decide"]),
         (ACKNOWLEDGED, ["settled by the word of ben (account root) at 2026-01-01 12:00:00Z: seen it"]),
+        (
+            replace(CONFIRMED, resolved_at=NOW),
+            ["settled    2026-01-01 11:58:00Z, after 1m, as ambiguous", "resolved   2026-01-01 12:00:00Z, after 3m"],
+        ),
         (RECORDED, ["expires    2026-01-01 11:59:00Z, unless it is carried out"]),
         (
             replace(RECORDED, options=Options(False, 5, True, True, NOW)),
