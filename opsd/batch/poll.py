@@ -131,7 +131,10 @@ def _deliver(page: EventPage, staged: str, *, pretty: bool, outside: Outside) ->
     except BaseException as error:
         outside.files.remove(staged)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise CommandError(f"not delivered: {error.filename or 'standard output'}: {error.strerror}") from None
+            # What is still buffered would be tried, and fail, once more at the interpreter's end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            problem = f"{error.filename or 'standard output'}: {error.strerror or error}"
+            raise CommandError(f"not delivered, and the cursor stays: {problem}") from None
         raise
 
 
