@@ -19,8 +19,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from opsd import shipped
 from opsd.core.profiles import of_all
 from opsd.core.thresholds import ThresholdError, catalog_from
-from opsd.model.oneshot import Confidence
 from opsd.model.thresholds import ThresholdBasis, Thresholds
+from opsd.model.tuning import Confidence
 
 PREFIX = "OPSD_"
 CONFIG_VARIABLE = "OPSD_CONFIG"

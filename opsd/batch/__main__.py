@@ -1,5 +1,6 @@
 """`ops-manager COMMAND`: finds the command's module, imports that alone, runs it, and ends the process."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given or given[0] not in COMMANDS:
         return _help(given)
     try:
-        code = _run(import_module(f"opsd.batch.{COMMANDS[given[0]]}"), given[0], given[1:])
+        code = _run(_loaded(given[0]), given[0], given[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -41,6 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     return code
+
+
+def _loaded(name: str) -> ModuleType:
+    # What is loaded stays to the end: looking through it for garbage would take a sixth of a short command's life.
+    gc.disable()
+    try:
+        return import_module(f"opsd.batch.{COMMANDS[name]}")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _run(module: ModuleType, name: str, given: Sequence[str]) -> int:

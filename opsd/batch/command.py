@@ -19,6 +19,7 @@ from opsd.ports import Files, Processes
 
 FAILED: Final = 1
 """With what a command ends that was asked for something impossible. Source: loop-core 1, "Errors"."""
+_HELP_COLUMNS: Final = 100
 
 
 class CommandError(Exception):
@@ -64,6 +65,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, name: str, description: str) -> None:
         super().__init__(prog=f"ops-manager {name}", description=description, allow_abbrev=False)
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # Every argument that is added asks for one, and one that is told no width loads a library to find out.
+        return argparse.HelpFormatter(self.prog, width=_HELP_COLUMNS)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

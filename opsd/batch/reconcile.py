@@ -29,10 +29,11 @@ from opsd.batch.home import HeldByDaemon, cannot_honour, claim, forwarded
 from opsd.batch.whereabouts import ref_of
 from opsd.model.effects import Document, Journal
 from opsd.model.ids import LoopId
-from opsd.model.oneshot import Confidence, DriftOptions, PassOptions, ServiceWay
+from opsd.model.oneshot import DriftOptions, PassOptions, ServiceWay
 from opsd.model.run import LoopRef
 from opsd.model.thresholds import ProfileCatalog
 from opsd.model.transport import TransportMode
+from opsd.model.tuning import Confidence
 from opsd.ports import Transport
 from opsd.processes import boot_id
 from opsd.store.faults import StoreError

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from opsd.core.instants import whole
-from opsd.model.oneshot import Confidence, DriftOptions
+from opsd.model.oneshot import DriftOptions
 from opsd.model.tuning import (
     DRIFT_CODE,
     UNSET,
+    Confidence,
     DriftAction,
     DriftDocument,
     DriftMemory,

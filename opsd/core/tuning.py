@@ -14,11 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from opsd.core.instants import whole
-from opsd.model.oneshot import Confidence
 from opsd.model.telemetry import ReconcileRow
 from opsd.model.tuning import (
     Advice,
     CodeCount,
+    Confidence,
     ControlObserved,
     DurationsObserved,
     Gap,

@@ -10,8 +10,7 @@ import msgspec
 from opsd.model.projected import BatchSays, SnapshotSays
 from opsd.model.thresholds import Thresholds
 from opsd.model.transport import TransportMode
-
-Confidence = Literal["low", "medium", "high"]
+from opsd.model.tuning import Confidence
 
 
 class DriftOptions(msgspec.Struct, frozen=True, rename="camel"):

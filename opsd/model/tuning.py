@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from opsd.model.oneshot import Confidence
 from opsd.model.runtime import Aware
 
+Confidence = Literal["low", "medium", "high"]
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET
 
