@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -38,6 +39,7 @@ from opsd.model.transport import TransportMode
 from opsd.ports import Processes, Transport
 from opsd.processes import ProcFs, boot_id
 from opsd.services.http import HttpServices
+from opsd.services.once import look_once
 from opsd.services.tokens import Tokens
 from opsd.services.trust import Trust
 from opsd.settings import Loaded, Settings, SettingsError
@@ -47,6 +49,7 @@ from opsd.store.layout import Layout
 from opsd.store.lock import HomeLock, HomeLocked
 from opsd.store.store import Store
 from opsd.supervisor.offload import Threads as WorkerThreads
+from opsd.supervisor.oneshots import Outward
 from opsd.supervisor.services import GaveUp
 from opsd.supervisor.supervisor import Remote, Supervisor, Threads, Tuning
 from opsd.systemd import Systemd
@@ -211,6 +214,7 @@ class _Daemon:
             queries,
             _access(given),
             desk=supervisor.desk,
+            oneshots=supervisor.oneshots,
             offload=query_threads,
             clock=self._clock,
             afar=services,
@@ -332,6 +336,7 @@ class _Daemon:
             store=store,
             transport=RoutedTransport(ways),
             remote=None if services is None else Remote(services, behind),
+            outward=self._outward(files),
             processes=self._processes(),
             watch=Watch(files) if given.watch else None,
             sweep=Sweep(files, SweepPace(idle_s=given.sweep_idle_interval_s)),
@@ -355,6 +360,14 @@ class _Daemon:
         given = self._loaded.settings
         limits = Limits(given.bytes_per_pass, given.events_per_pass, given.line_bytes)
         return LocalTransport(files, self._processes(), limits=limits)
+
+    def _outward(self, files: Disk) -> Outward:
+        """What one-shot commands need of the outside, as they would have it without a daemon."""
+        reading = WorkerThreads(_SERVICE_THREADS, may_be_left_behind=True)
+        ask = partial(
+            look_once, ca_file=self._loaded.settings.service_ca_file, files=files, offload=reading, clock=self._clock
+        )
+        return Outward(lambda: LocalTransport(files, self._processes()), ask)
 
     def _processes(self) -> Processes:
         return ProcFs() if self._loaded.settings.process_evidence else _NoEvidence()

@@ -17,7 +17,7 @@ from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.gate import Gate, peer_in
 from opsd.api.peer import Access
 from opsd.api.routes import ENDPOINTS
-from opsd.api.seams import Afar, Desk, Fleet, Queries
+from opsd.api.seams import Afar, Desk, Fleet, OneShots, Queries
 from opsd.ports import Clock, Offload
 
 
@@ -30,9 +30,10 @@ def build_app(
     offload: Offload,
     clock: Clock,
     afar: Afar | None = None,
+    oneshots: OneShots | None = None,
 ) -> Starlette:
     """The application over `fleet`. `app.state.stopping` is an event that the server sets when it begins to stop."""
-    services = Services(fleet, desk, queries, access, offload, clock, anyio.Event(), afar)
+    services = Services(fleet, desk, queries, access, offload, clock, anyio.Event(), afar, oneshots)
     app = Starlette(
         routes=_routes(ENDPOINTS, services),
         middleware=[Middleware(Gate, services=services)],
@@ -55,7 +56,7 @@ def _route(path: str, by_method: Mapping[str, Endpoint], services: Services) -> 
     async def serve(request: Request) -> Response:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
         query = read_query(request.query_params, endpoint.query)
-        body = await read_body(request, endpoint.body) if endpoint.body is not None else None
+        body = await read_body(request, endpoint.body, endpoint.body_bytes_max) if endpoint.body is not None else None
         call = Call(request.path_params.get("id", ""), query, body, peer_in(request.scope), services.clock.now())
         answer = await endpoint.handle(services, call)
         return replies.ok(answer) if isinstance(answer, msgspec.Struct) else answer

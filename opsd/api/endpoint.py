@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.peer import Access, Peer
-from opsd.api.seams import Afar, Desk, Fleet, Queries
+from opsd.api.seams import Afar, Desk, Fleet, OneShots, Queries
 from opsd.ports import Clock, Offload
 
 BODY_BYTES_MAX = 65_536
@@ -39,6 +39,8 @@ class Services(msgspec.Struct, frozen=True):
     stopping: anyio.Event
     afar: Afar | None = None
     """None where every loop's files are on this host."""
+    oneshots: OneShots | None = None
+    """None where no one-shot command is forwarded to."""
 
 
 class Call(msgspec.Struct, Generic[Q, B], frozen=True):
@@ -71,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     media_type: str = "application/json"
     accepted: str | None = None
     errors: tuple[ErrorCode, ...] = ()
+    body_bytes_max: int = BODY_BYTES_MAX
 
 
 class QueryField(msgspec.Struct, frozen=True, gc=False):
@@ -126,7 +129,7 @@ def read_query(params: QueryParams, query: type[Q]) -> Q:
         ) from None
 
 
-async def read_body(request: Request, body: type[msgspec.Struct]) -> msgspec.Struct:
+async def read_body(request: Request, body: type[msgspec.Struct], bytes_max: int = BODY_BYTES_MAX) -> msgspec.Struct:
     """The request's body as a record; an empty one stands for all defaults.
 
     Raises:
@@ -137,19 +140,19 @@ async def read_body(request: Request, body: type[msgspec.Struct]) -> msgspec.Str
     except ValueError:
         declared = 0  # the HTTP parser refuses such a request before it comes here
     received = bytearray()
-    if declared <= BODY_BYTES_MAX:
+    if declared <= bytes_max:
         try:
             async for chunk in request.stream():
                 received += chunk
-                if len(received) > BODY_BYTES_MAX:
+                if len(received) > bytes_max:
                     break
         except ClientDisconnect:
             raise ApiError(ErrorCode.BAD_REQUEST, "the connection ended before the body did; send it whole") from None
-    if max(declared, len(received)) > BODY_BYTES_MAX:
+    if max(declared, len(received)) > bytes_max:
         raise ApiError(
             ErrorCode.PAYLOAD_TOO_LARGE,
-            f"the body has more than {BODY_BYTES_MAX} bytes; no request here needs that many",
-            limit_bytes=str(BODY_BYTES_MAX),
+            f"the body has more than {bytes_max} bytes; no request here needs that many",
+            limit_bytes=str(bytes_max),
         )
     try:
         return msgspec.json.decode(bytes(received) or b"{}", type=body)

@@ -2,10 +2,11 @@
 
 from starlette.responses import Response
 
-from opsd.api import handlers, intents, metrics, openapi, replies, watch
+from opsd.api import handlers, intents, metrics, oneshot, openapi, replies, watch
 from opsd.api.endpoint import Call, Endpoint, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.explain import Explanation
+from opsd.model.oneshot import OneShotReply, PassOptions
 from opsd.protocol import (
     AckRequest,
     ApprovalPage,
@@ -44,6 +45,7 @@ from opsd.protocol import (
 _UNKNOWN = (ErrorCode.UNKNOWN_LOOP,)
 _FILES = (ErrorCode.UNKNOWN_LOOP, ErrorCode.UNAVAILABLE)
 _ACTS = (ErrorCode.UNKNOWN_LOOP, ErrorCode.LOOP_NOT_MANAGED, ErrorCode.PAYLOAD_TOO_LARGE)
+_ONE_SHOT = (ErrorCode.LOOP_NOT_MANAGED, ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.UNAVAILABLE, ErrorCode.TIMED_OUT)
 _RECORDS = (ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.STORE_UNWRITABLE)
 
 
@@ -111,6 +113,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ReconcileReply,
         body=ReconcileRequest,
         errors=(*_ACTS, ErrorCode.TIMED_OUT),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/loops/{id}/oneshot/reconcile",
+        "One pass with the options of `ops-manager reconcile`; what that command prints.",
+        oneshot.reconcile,
+        NoQuery,
+        OneShotReply,
+        body=PassOptions,
+        errors=_ONE_SHOT,
     ),
     Endpoint(
         "POST",

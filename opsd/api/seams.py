@@ -7,6 +7,7 @@ from typing import Protocol
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent
+from opsd.model.oneshot import OneShotReply, PassOptions
 from opsd.model.run import LoopRef, Run
 from opsd.model.service import PageAnswer
 from opsd.model.wire import PageRequest
@@ -134,6 +135,16 @@ class Desk(Protocol):
             FleetError: there is no such loop, or it is not looked at.
             UnknownProfile, UnusableProfile: it cannot be judged by that profile.
             CannotRecord: it is judged as it was.
+        """
+
+
+class OneShots(Protocol):
+    """What one-shot commands ask for where a daemon holds their home. Each returns what the command prints."""
+
+    async def reconcile(self, loop_id: LoopId, options: PassOptions) -> OneShotReply:
+        """
+        Raises:
+            FleetError: nothing came of it; the message says why.
         """
 
 

@@ -3,26 +3,15 @@
 from opsd.batch.command import CommandError, Outside
 from opsd.model.ids import LoopId
 from opsd.model.oneshot import PassOptions
-from opsd.model.run import LoopRef, ServiceRef
-from opsd.model.transport import TransportMode
+from opsd.model.run import LoopRef
 from opsd.store.layout import Layout
-
-TOKEN_NAME = "OPS_MANAGER_SERVICE_TOKEN"
-"""Under which name a command hands its token on."""
 
 
 def ref_of(layout: Layout, loop_id: LoopId, options: PassOptions, outside: Outside) -> LoopRef:
     """The way to the loop is the command's own; a registry may name the checkout."""
-    repo_path = checkout_of(layout, loop_id, outside)
-    if options.transport is TransportMode.LOCAL or options.service is None:
-        return LoopRef(loop_id, repo_path)
-    service = ServiceRef(
-        options.service.base_url,
-        TOKEN_NAME,
-        retry_attempts=options.retry_attempts,
-        retry_backoff_s=float(options.retry_backoff_seconds),
-    )
-    return LoopRef(loop_id, repo_path, TransportMode.SPRITE_SERVICE, service=service)
+    from opsd.app.whereabouts import ref_for  # commands that make no pass do without all of that
+
+    return ref_for(options, loop_id, checkout_of(layout, loop_id, outside))
 
 
 def checkout_of(layout: Layout, loop_id: LoopId, outside: Outside) -> str:

@@ -95,6 +95,6 @@ class OneShotReply(msgspec.Struct, frozen=True, rename="camel"):
     """What the command prints and ends with, made by whoever holds the home."""
 
     exit_code: int
-    document: msgspec.Raw = msgspec.Raw(b"null")
+    document: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     error: str | None = None
     """What goes to standard error where there is no document."""

@@ -4,6 +4,7 @@ What a registry must satisfy is `opsd.core.registry`. A faulty one changes nothi
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import anyio
@@ -152,6 +153,7 @@ class Membership:
         self._found: _Found | None = None
         self._settled = settled
         self._bell = Bell(clock)
+        self._looking = anyio.Lock()
         self._becoming = anyio.Lock()
         self._is_first = True
 
@@ -167,6 +169,14 @@ class Membership:
             await self._bell.wait(self._clock.monotonic() + LOOK_EVERY_S)
 
     async def look(self) -> None:
+        async with self._looking:
+            await self._look()
+
+    def still(self) -> AbstractAsyncContextManager[object]:
+        """While inside, no loop comes or goes."""
+        return self._becoming
+
+    async def _look(self) -> None:
         now_s, now_ns = self._clock.monotonic(), int(self._clock.now().timestamp() * 1e9)
         found = await self._offload.run(lambda: self._source.look(now_s, now_ns))
         if found is None:

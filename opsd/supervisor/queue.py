@@ -5,7 +5,7 @@ of a loop that is being looked at is one more pass afterwards. Running the passe
 """
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -39,6 +39,7 @@ class WorkQueue:
         # Triggered while running, and whether an operator was among those who asked.
         self._dirty: dict[LoopId, bool] = {}
         self._forgotten: set[LoopId] = set()
+        self._holders: dict[LoopId, deque[Callable[[], None]]] = {}
 
     def add(self, key: LoopId, now_s: float, *, asked: bool = False) -> None:
         """Something may have changed about `key`; `asked` is an operator's request and ends a backoff at once.
@@ -64,8 +65,36 @@ class WorkQueue:
         self._running.update(taken)
         return taken
 
+    def hold(self, key: LoopId, granted: Callable[[], None]) -> None:
+        """Keep passes away from `key`, which need be no loop of the fleet; `granted` is called once nobody else has it.
+
+        Holders come before passes, and among each other in order. What waited for a pass is the holder's to look at;
+        a backoff ends. Given back with `done`, or with `unhold` by one who was not granted it yet.
+        """
+        if key in self._running:
+            self._holders.setdefault(key, deque()).append(granted)
+            return
+        self._waiting.pop(key, None)
+        self._delayed.pop(key, None)
+        self._running.add(key)
+        granted()
+
+    def unhold(self, key: LoopId, granted: Callable[[], None]) -> None:
+        """That holder waits no longer."""
+        holders = self._holders[key]
+        holders.remove(granted)
+        if not holders:
+            del self._holders[key]
+
     def done(self, key: LoopId, now_s: float, *, failed: bool = False, again: bool = False) -> None:
         """The pass of a taken loop ended. `again` asks for another one at once (there is a backlog)."""
+        if holders := self._holders.get(key):
+            if again or failed:
+                self._dirty.setdefault(key, False)
+            granted = holders[0]
+            self.unhold(key, granted)
+            granted()
+            return
         self._running.remove(key)
         dirty = self._dirty.pop(key, None)
         if key in self._forgotten:

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -165,6 +167,57 @@ def test_a_loop_that_came_back_during_its_last_pass_is_looked_at_again() -> None
     assert queue.take(1, 0.0) == [A]
 
 
+def test_no_pass_begins_while_somebody_holds_the_loop() -> None:
+    queue, granted = a_queue(), list[str]()
+    queue.hold(A, lambda: granted.append("first"))
+    queue.add(A, 0.0)
+
+    assert granted == ["first"]
+    assert queue.take(64, 0.0) == []
+    queue.done(A, 1.0)
+    assert queue.take(64, 1.0) == [A], "it was triggered meanwhile"
+
+
+def test_a_holder_waits_for_the_pass_and_comes_before_the_next() -> None:
+    queue, granted = a_queue(), list[str]()
+    queue.add(A, 0.0)
+    queue.take(1, 0.0)
+    for name in ("first", "second"):
+        queue.hold(A, lambda name=name: granted.append(name))  # type: ignore[misc]
+    assert granted == []
+
+    queue.done(A, 1.0, again=True)
+    assert (granted, queue.take(64, 1.0)) == (["first"], [])
+    queue.done(A, 2.0)
+    assert (granted, queue.take(64, 2.0)) == (["first", "second"], [])
+    queue.done(A, 3.0)
+    assert queue.take(64, 3.0) == [A], "the pass had asked for another one"
+
+
+def test_what_waited_is_the_holders_to_look_at() -> None:
+    queue = failed_queue(3)
+    queue.hold(A, list[str]().clear)
+    queue.done(A, 0.0)
+
+    assert queue.take(64, 1_000.0) == []
+
+
+def test_a_holder_that_waits_no_longer_is_passed_over() -> None:
+    queue, granted = a_queue(), list[str]()
+
+    def impatient() -> None:
+        granted.append("impatient")
+
+    queue.hold(A, list[str]().clear)
+    queue.hold(A, impatient)
+    queue.unhold(A, impatient)
+    queue.done(A, 0.0)
+
+    assert granted == []
+    queue.add(A, 0.0)
+    assert queue.take(1, 0.0) == [A]
+
+
 KEYS = [LoopId(f"loop-{n}") for n in range(6)]
 
 
@@ -179,6 +232,7 @@ class Histories(RuleBasedStateMachine):
         # Whom the queue owes a pass.
         self.owed: set[LoopId] = set()
         self.vanished: set[LoopId] = set()
+        self.holders: Counter[LoopId] = Counter()
 
     @rule(key=st.sampled_from(KEYS), asked=st.booleans())
     def trigger(self, key: LoopId, asked: bool) -> None:
@@ -197,6 +251,19 @@ class Histories(RuleBasedStateMachine):
             self.running.add(key)
             self.owed.discard(key)
 
+    @rule(key=st.sampled_from(KEYS))
+    def hold(self, key: LoopId) -> None:
+        def granted() -> None:
+            assert key not in self.running, "a holder beside a pass, or beside another holder"
+            self.running.add(key)
+
+        if key in self.running:
+            self.holders[key] += 1
+        else:
+            self.owed.discard(key)
+        self.queue.hold(key, granted)
+        assert key in self.running
+
     @rule(data=st.data(), failed=st.booleans(), again=st.booleans())
     def finish(self, data: st.DataObject, failed: bool, again: bool) -> None:
         if not self.running:
@@ -206,7 +273,11 @@ class Histories(RuleBasedStateMachine):
         self.queue.done(key, self.now_s, failed=failed, again=again)
         if (failed or again) and key not in self.vanished:
             self.owed.add(key)
-        self.vanished.discard(key)
+        if self.holders[key]:
+            self.holders[key] -= 1
+            assert key in self.running, "the next holder is granted at once"
+        else:
+            self.vanished.discard(key)
 
     @rule(key=st.sampled_from(KEYS))
     def vanish(self, key: LoopId) -> None:
@@ -222,8 +293,8 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened, everything owed is handed out once time passes and running passes end."""
-        for key in sorted(self.running):
-            self.queue.done(key, self.now_s)
+        while self.running:
+            self.queue.done(self.running.pop(), self.now_s)
         self.now_s += RETRY.longest_s
         left = self.queue.take(len(KEYS), self.now_s)
         assert len(left) == len(set(left))

@@ -1,0 +1,383 @@
+"""What one-shot commands ask of the daemon that holds their home: the same pass, by the same use case, made here.
+
+A loop of the fleet is held while its pass is made, so that no other pass sees half of it, and what comes of it is taken
+over into memory; a loop that nobody supervises is worked on in its files alone. The use case is `opsd.app.oneshot`.
+"""
+
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+import anyio
+import anyio.from_thread
+import msgspec
+from msgspec.structs import replace
+
+from opsd.app.oneshot import Passed, one_pass, rules_for, written
+from opsd.app.passes import PassResult
+from opsd.app.restore import restore
+from opsd.app.tuning import Telemetry
+from opsd.app.whereabouts import ref_for
+from opsd.core.reconcile import Rules
+from opsd.logs import Log
+from opsd.model.cursor import Cursor
+from opsd.model.effects import Replace
+from opsd.model.ids import LoopId
+from opsd.model.observation import Observation
+from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.run import LoopRef, Run, Written
+from opsd.model.service import ServiceAnswer
+from opsd.ports import Ask, Clock, Files, Offload, Transport
+from opsd.store.faults import StoreError
+from opsd.store.layout import Layout
+from opsd.store.store import Store
+from opsd.supervisor.alarms import Alarms
+from opsd.supervisor.bell import Bell
+from opsd.supervisor.commits import Commits
+from opsd.supervisor.fleet import FleetError, NotManaged, PassBroke
+from opsd.supervisor.intake import Intake
+from opsd.supervisor.membership import Membership
+from opsd.supervisor.perform import Performer
+from opsd.supervisor.queue import WorkQueue
+from opsd.supervisor.roster import Member, Roster
+
+AT_ONCE_MAX = 64
+WRITTEN_WITHIN_S = 20.0
+"""A disk that takes longer refuses, as far as somebody is concerned who waits at a terminal."""
+REMOTE_WITHIN_S = 100.0
+"""Requests to a service bound themselves, one by one; a log that is long takes several."""
+OWN_RULES_AFTER = timedelta(seconds=3)
+"""When a loop is looked at again that was judged by other thresholds than its own: time enough to read the files."""
+_SIGN_OF_LIFE_S = 5.0
+
+
+class Busy(FleetError):  # noqa: N818  it says what the daemon is
+    """More one-shot commands at once than are taken in."""
+
+
+class Outward(msgspec.Struct, frozen=True):
+    """`transport` makes one without memory, as a command has it. `ask` asks a service with a token of the caller's."""
+
+    transport: Callable[[], Transport]
+    ask: Callable[[Ask, str | None], Awaitable[ServiceAnswer]]
+
+
+class _Errand:
+    """Something that is done to its end, whoever may have stopped waiting for it."""
+
+    def __init__(self, name: str, work: Callable[[], Awaitable[OneShotReply]]) -> None:
+        self.name = name
+        self.work = work
+        self.ended = anyio.Event()
+        self.reply: OneShotReply | None = None
+        self.error: FleetError | None = None
+
+    def end(self, reply: OneShotReply | None, error: FleetError | None = None) -> None:
+        if not self.ended.is_set():
+            self.reply, self.error = reply, error
+            self.ended.set()
+
+
+class _Asking:
+    """`opsd.ports.Transport` over a service: the pass's thread waits while the event loop asks."""
+
+    def __init__(self, ask: Callable[[Ask, str | None], Awaitable[ServiceAnswer]], token: str | None) -> None:
+        self._ask = ask
+        self._token = token
+
+    def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
+        return [self._observed(ask) for ask in asks]
+
+    def forget(self, ref: LoopRef) -> None:
+        """Nothing is remembered from one answer to the next."""
+
+    def _observed(self, ask: Ask) -> Observation:
+        observation = anyio.from_thread.run(self._answered, ask).observation
+        assert observation is not None  # only one who knows a digest may hear that there is nothing new
+        return observation
+
+    async def _answered(self, ask: Ask) -> ServiceAnswer:
+        return await self._ask(ask, self._token)
+
+
+class OneShots:
+    """`opsd.api.seams.OneShots`. `serve` does what was asked for."""
+
+    def __init__(
+        self,
+        outward: Outward,
+        *,
+        layout: Layout,
+        files: Files,
+        store: Store,
+        rules: Callable[[], Rules],
+        deadline_s: Callable[[], float],
+        roster: Roster,
+        queue: WorkQueue,
+        intake: Intake,
+        alarms: Alarms,
+        performer: Performer,
+        commits: Commits,
+        membership: Membership,
+        offload: Offload,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._outward = outward
+        self._home = layout.home
+        self._telemetry = Telemetry(layout, files)
+        self._store = store
+        self._rules = rules
+        self._deadline_s = deadline_s
+        self._roster = roster
+        self._queue = queue
+        self._intake = intake
+        self._alarms = alarms
+        self._performer = performer
+        self._commits = commits
+        self._membership = membership
+        self._offload = offload
+        self._clock = clock
+        self._log = log
+        self._bell = Bell(clock)
+        self._waiting: deque[_Errand] = deque()
+        self._open: set[_Errand] = set()
+
+    # For the API
+
+    async def reconcile(self, loop_id: LoopId, options: PassOptions) -> OneShotReply:
+        """One pass with these options; what the command prints. It is made even if the caller stops waiting.
+
+        Raises:
+            FleetError: see there.
+        """
+        return await self._done(f"one pass over {loop_id}", partial(self._reconcile, loop_id, options))
+
+    # For the supervisor
+
+    async def serve(self, beat: Callable[[], None]) -> None:
+        """For ever."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    beat()
+                    while self._waiting:
+                        errand = self._waiting.popleft()
+                        tasks.start_soon(self._run, errand, name=errand.name)
+                    await self._bell.wait(self._clock.monotonic() + _SIGN_OF_LIFE_S)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Whoever waits hears that nothing comes any more. What was not handed to the disk by now is not done."""
+        for errand in list(self._open):
+            errand.end(None, PassBroke("the daemon stops; repeat the command"))
+
+    async def _done(self, name: str, work: Callable[[], Awaitable[OneShotReply]]) -> OneShotReply:
+        if self._intake.is_closed:
+            raise PassBroke("the daemon stops; repeat the command")
+        if len(self._open) >= AT_ONCE_MAX:
+            raise Busy(f"{AT_ONCE_MAX} one-shot commands are being worked on already; repeat it in a moment")
+        errand = _Errand(name, work)
+        self._open.add(errand)
+        self._waiting.append(errand)
+        self._bell.ring()
+        await errand.ended.wait()
+        if errand.error is not None:
+            raise errand.error
+        assert errand.reply is not None
+        return errand.reply
+
+    async def _run(self, errand: _Errand) -> None:
+        try:
+            errand.end(await errand.work())
+        except FleetError as error:
+            errand.end(None, error)
+        except StoreError as error:
+            errand.end(OneShotReply(1, error=str(error)))
+        except Exception as error:  # noqa: BLE001  a fault of ours in one errand must not end the others
+            self._log.error("oneshot.failed", errand=errand.name, exception=traceback.format_exc())
+            errand.end(None, PassBroke(f"{errand.name} broke off: {type(error).__name__}: {error}"))
+        finally:
+            self._open.discard(errand)
+            errand.end(None, PassBroke("the daemon stops; repeat the command"))
+
+    # A pass
+
+    async def _reconcile(self, loop_id: LoopId, options: PassOptions) -> OneShotReply:
+        async with self._held(loop_id):
+            member = await self._member(loop_id)
+            passed = None if member is not None else await self._pass_of_files(loop_id, options)
+            if passed is None:
+                member = member or self._roster.get(loop_id)
+                if member is None:
+                    raise PassBroke(f"{loop_id!r} came and went meanwhile; repeat the command")
+                passed = await self._pass_of_member(member, options)
+        return OneShotReply(passed.exit_code, msgspec.Raw(msgspec.json.encode(passed.document)))
+
+    async def _member(self, loop_id: LoopId) -> Member | None:
+        """The member, also where its folder has not been noticed yet; None where nobody supervises the loop.
+
+        Raises:
+            NotManaged: it is listed and not looked at.
+        """
+        if self._roster.get(loop_id) is None:
+            await self._membership.look()
+        member = self._roster.get(loop_id)
+        if member is not None and not member.is_managed:
+            why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
+            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
+        return member
+
+    async def _pass_of_member(self, member: Member, options: PassOptions) -> Passed:
+        loop_id, own = member.loop_id, member.run.ref
+        await self._on_disk(loop_id)
+        stored = await self._commits.apart(lambda: self._store.load([loop_id], self._clock.now(), mend=False)[0])
+        line = stored.cursor.event_line_offset if stored.cursor is not None else 0
+        ref = ref_for(options, loop_id, own.repo_path if own.has_checkout else self._home)
+        began_s = self._clock.monotonic()
+        try:
+            passed = await self._looked(replace(member.run, ref=ref), line, options)
+        except FleetError:
+            raise
+        except Exception as error:
+            self._performer.perform(member, PassResult(member.run, None, traceback.format_exc(limit=-3)))
+            raise PassBroke(f"the pass over {loop_id!r} broke off: {type(error).__name__}: {error}") from error
+        if self._roster.get(loop_id) is not member:
+            raise PassBroke(f"{loop_id!r} left the fleet, or changed its entry there, meanwhile; repeat the command")
+        member.looked_s = began_s
+        self._take_over(member, passed, options)
+        await self._on_disk(loop_id)
+        return passed
+
+    def _take_over(self, member: Member, passed: Passed, options: PassOptions) -> None:
+        """Memory says what the disk will say; the loop's own rules hold again before long."""
+        before, run = member.run, replace(passed.run, ref=member.run.ref)
+        if _is_another_log(before, passed.run):
+            # What the loop's own way brings has not been read any further; but what was told was told.
+            run = replace(
+                before,
+                open_escalations=run.open_escalations,
+                escalation_counts=run.escalation_counts,
+                baseline=run.baseline,
+                baselined=run.baselined,
+                written=Written(),
+                revision=run.revision,
+            )
+        elif options.max_events:
+            run = replace(run, written=replace(run.written, cursor_line=_cursor_line(passed)))
+        self._performer.perform(member, PassResult(before, replace(passed.decision, run=run)))
+        is_as_usual = options.thresholds == self._rules().of(member.loop_id).thresholds and not options.max_events
+        if is_as_usual and passed.run.ref.transport is before.ref.transport:
+            return
+        own_at, wake = self._clock.now() + OWN_RULES_AFTER, passed.decision.wake
+        self._alarms.put(member.loop_id, min(own_at, wake.when) if wake is not None else own_at)
+
+    async def _pass_of_files(self, loop_id: LoopId, options: PassOptions) -> Passed | None:
+        """One over a loop that nobody supervises, with what its files remember; None where somebody does by now."""
+        ref = ref_for(options, loop_id, self._home)
+        known, line = await self._commits.apart(lambda: self._restored(ref))
+        passed = await self._looked(known, line, options)
+        async with self._membership.still():
+            if self._roster.get(loop_id) is not None:
+                return None
+            await self._commits.apart(lambda: self._write(passed))
+        return passed
+
+    def _restored(self, ref: LoopRef) -> tuple[Run, int]:
+        (loop,), _ = restore(self._store, [ref], self._clock.now(), boot_id=self._rules().boot_id)
+        return loop.run, loop.cursor_line
+
+    def _write(self, passed: Passed) -> None:
+        try:
+            written(self._store, passed, self._clock.now())
+        finally:
+            self._store.forget(passed.run.ref.loop_id)
+
+    async def _looked(self, run: Run, line: int, options: PassOptions) -> Passed:
+        """
+        Raises:
+            PassBroke: the disk does not answer.
+        """
+        deadline_s = REMOTE_WITHIN_S if run.ref.is_remote else self._deadline_s()
+        with anyio.move_on_after(deadline_s):
+            return await self._offload.run(lambda: self._look(run, line, options))
+        raise PassBroke(f"the pass over {run.ref.loop_id!r} has not ended within {deadline_s:g} s")
+
+    def _look(self, run: Run, line: int, options: PassOptions) -> Passed:
+        """In a worker thread."""
+        own, service = self._rules(), options.service
+        transport = self._outward.transport()
+        if run.ref.is_remote and service is not None:
+            transport = _Asking(self._outward.ask, service.token)
+        return one_pass(
+            transport,
+            run,
+            options,
+            rules_for(options, home=own.home, boot_id=own.boot_id),
+            self._telemetry,
+            cursor_line=line,
+            now=self._clock.now(),
+            monotonic=self._clock.monotonic,
+            later=lambda at: anyio.from_thread.run(self._later, at),
+        )
+
+    async def _later(self, at: datetime) -> datetime:
+        left_s = (at - self._clock.now()).total_seconds()
+        await self._clock.sleep_until(self._clock.monotonic() + max(0.0, left_s))
+        return self._clock.now()
+
+    # The loop, and its files
+
+    @asynccontextmanager
+    async def _held(self, loop_id: LoopId) -> AsyncIterator[None]:
+        """No pass over the loop while inside. Who waits for one gets it afterwards."""
+        turn = anyio.Event()
+        self._queue.hold(loop_id, turn.set)
+        failed = True
+        try:
+            await turn.wait()
+            yield
+            failed = False
+        finally:
+            if turn.is_set():
+                member = self._roster.get(loop_id)
+                waits = member is not None and (failed or bool(member.requests) or member.run.ref.is_remote)
+                self._queue.done(loop_id, self._clock.monotonic(), again=waits)
+            else:
+                self._queue.unhold(loop_id, turn.set)
+            self._intake.bell.ring()
+
+    async def _on_disk(self, loop_id: LoopId) -> None:
+        """
+        Raises:
+            StoreError: not within `WRITTEN_WITHIN_S`.
+        """
+        with anyio.move_on_after(WRITTEN_WITHIN_S):
+            await self._commits.on_disk(loop_id)
+            return
+        raise StoreError(
+            f"the files of {loop_id!r} could not be written within {WRITTEN_WITHIN_S:g} s; the daemon keeps what "
+            "belongs there and goes on trying: opsctl status names the trouble"
+        )
+
+
+def _is_another_log(before: Run, after: Run) -> bool:
+    """Whether the pass went another way than the loop's own, and read another file there."""
+    if before.ref.transport is after.ref.transport or before.cursor is None or after.cursor is None:
+        return False
+    old, new = before.cursor.stream, after.cursor.stream
+    return old is not None and new is not None and (old.device, old.inode) != (new.device, new.inode)
+
+
+def _cursor_line(passed: Passed) -> int:
+    """Where `cursor.json` stands after the pass."""
+    lines = [
+        effect.record.event_line_offset
+        for effect in passed.decision.effects
+        if isinstance(effect, Replace) and isinstance(effect.record, Cursor)
+    ]
+    return lines[-1] if lines else passed.run.written.cursor_line
