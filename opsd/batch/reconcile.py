@@ -108,7 +108,6 @@ def options_of(given: argparse.Namespace, outside: Outside, repo: str, loop_id: 
     if given.alerts_enabled is not None:
         one_of("--alerts-enabled", given.alerts_enabled, ("true", "false"))
     catalog = thresholds.read_catalog(thresholds.catalog_path(given.thresholds_file, outside), outside)
-    profile = given.threshold_profile or outside.variable(thresholds.PROFILE_VARIABLE)
     return PassOptions(
         trace_id=trace_id_of(given, outside),
         transport=mode,
@@ -117,7 +116,7 @@ def options_of(given: argparse.Namespace, outside: Outside, repo: str, loop_id: 
         max_events=max_events,
         retry_attempts=retry_attempts,
         retry_backoff_seconds=backoff,
-        thresholds=thresholds.resolved(catalog, profile, thresholds.overrides(given)),
+        thresholds=thresholds.in_force(given, outside, catalog, Layout(repo), loop_id),
         drift=_drift(given, outside, catalog),
     )
 

@@ -1,4 +1,4 @@
-"""Which thresholds a command works with: flags over the profile, the profile by flag, environment or catalog.
+"""Which thresholds a command works with: flags over the profile; it by flag, environment, recorded choice or catalog.
 
 Fail-closed: what is unknown or makes no sense ends the command before anything is done. Source: loop-core 12.
 """
@@ -9,7 +9,9 @@ from typing import Final
 from opsd import shipped
 from opsd.batch.command import CommandError, Outside, Parser, whole_number
 from opsd.core.thresholds import ThresholdError, catalog_from, resolve
+from opsd.model.ids import LoopId
 from opsd.model.thresholds import ProfileCatalog, Thresholds
+from opsd.store.layout import Layout
 
 CATALOG_VARIABLE: Final = "OPS_MANAGER_THRESHOLD_PROFILES_FILE"
 PROFILE_VARIABLE: Final = "OPS_MANAGER_THRESHOLD_PROFILE"
@@ -67,3 +69,44 @@ def resolved(catalog: ProfileCatalog, profile: str | None, values: dict[str, int
         return resolve(catalog, profile=profile, overrides=values)
     except ThresholdError as error:
         raise CommandError(str(error)) from None
+
+
+def in_force(
+    given: argparse.Namespace, outside: Outside, catalog: ProfileCatalog, layout: Layout, loop_id: LoopId
+) -> Thresholds:
+    """Flags over the profile; the profile by flag, by environment, as an operator chose it for the loop, by default.
+
+    Raises:
+        CommandError: nobody can say which profile that is, or it cannot be used.
+    """
+    named = given.threshold_profile or outside.variable(PROFILE_VARIABLE)
+    chosen = None if named else _chosen(layout, loop_id, outside)
+    try:
+        return resolve(catalog, profile=named or chosen, overrides=overrides(given))
+    except ThresholdError as error:
+        if chosen is None:
+            raise CommandError(str(error)) from None
+        where = f"it was chosen for loop {loop_id} in {layout.profiles}"
+        raise CommandError(f"{error}; {where}: choose another there, or name one with --threshold-profile") from None
+
+
+def _chosen(layout: Layout, loop_id: LoopId, outside: Outside) -> str | None:
+    """The profile that an operator chose for the loop. Where nobody ever chose one, nothing more is loaded."""
+    try:
+        if outside.files.stat(layout.profiles) is None:
+            return None
+    except OSError as error:
+        raise _unreadable(f"{layout.profiles}: {error.strerror}") from None
+    from opsd.core.profiles import standing
+    from opsd.model.profile import ProfileRow
+    from opsd.store.rowfile import RowFile
+
+    rows, problem = RowFile(layout, outside.files, layout.profiles, ProfileRow).load()
+    if problem is not None:
+        raise _unreadable(problem)
+    row = standing(rows).get(loop_id)
+    return None if row is None else row.profile
+
+
+def _unreadable(problem: str) -> CommandError:
+    return CommandError(f"{problem}; mend or remove that, or name a profile with --threshold-profile")
