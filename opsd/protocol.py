@@ -342,6 +342,12 @@ class EscalationsQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unkno
     tail: Tail = 200
 
 
+class OperatorStatusQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The advice on thresholds rests on the newest `summary_window` rows of telemetry."""
+
+    summary_window: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+
+
 class VerifyQuery(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     loop: str | None = None
 

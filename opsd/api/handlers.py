@@ -16,8 +16,10 @@ from opsd.api import afar, metrics, replies
 from opsd.api.endpoint import Call, Services
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.app import view
+from opsd.app.operator_status import StatusError
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
+from opsd.model.operator_status import OperatorStatus
 from opsd.model.run import Run
 from opsd.model.wire import PageKind
 from opsd.protocol import (
@@ -31,6 +33,7 @@ from opsd.protocol import (
     LogsQuery,
     LoopStatus,
     NoQuery,
+    OperatorStatusQuery,
     ReconcileReply,
     ReconcileRequest,
     RunHistory,
@@ -92,6 +95,14 @@ async def logs(services: Services, call: Call[LogsQuery, None]) -> LogPage:
         lambda page: bool(page.text) or page.next_offset != query.offset,
         query.wait,
     )
+
+
+async def operator_status(services: Services, call: Call[OperatorStatusQuery, None]) -> OperatorStatus:
+    run = known_run(services, call.id)
+    try:
+        return await from_files(services, lambda: services.queries.operator_status(run, call.query, call.now))
+    except StatusError as error:
+        raise ApiError(ErrorCode.UNAVAILABLE, str(error), loop=call.id) from None
 
 
 async def runs(services: Services, call: Call[NoQuery, None]) -> RunHistory:

@@ -7,6 +7,7 @@ from opsd.api.endpoint import Call, Endpoint, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.explain import Explanation
 from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.operator_status import OperatorStatus
 from opsd.protocol import (
     AckRequest,
     ApprovalPage,
@@ -28,6 +29,7 @@ from opsd.protocol import (
     ModePage,
     ModeRequest,
     NoQuery,
+    OperatorStatusQuery,
     ProfilePage,
     ProfileReply,
     ProfileRequest,
@@ -64,6 +66,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         NoQuery,
         Explanation,
         errors=_FILES,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/loops/{id}/operator-status",
+        "Everything that is written of one loop, in the contract's form: what `ops-manager status` prints.",
+        handlers.operator_status,
+        OperatorStatusQuery,
+        OperatorStatus,
+        errors=(*_FILES, ErrorCode.NOT_FOUND),
     ),
     Endpoint(
         "GET",

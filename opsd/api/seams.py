@@ -8,6 +8,7 @@ from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent
 from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.operator_status import OperatorStatus
 from opsd.model.run import LoopRef, Run
 from opsd.model.service import PageAnswer
 from opsd.model.wire import PageRequest
@@ -27,6 +28,7 @@ from opsd.protocol import (
     LoopSummary,
     ModePage,
     ModeRequest,
+    OperatorStatusQuery,
     ProfilePage,
     ProfileReply,
     ProfileRequest,
@@ -167,6 +169,9 @@ class Queries(Protocol):
     def logs(self, run: Run, query: LogsQuery) -> LogPage: ...
 
     def runs(self, run: Run, now: datetime) -> RunHistory: ...
+
+    def operator_status(self, run: Run, query: OperatorStatusQuery, now: datetime) -> OperatorStatus:
+        """May raise a StatusError: a file stands in the way of all the rest."""
 
     def escalations(self, runs: Sequence[Run], query: EscalationsQuery, now: datetime) -> EscalationPage: ...
 

@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from opsd.app.history import escalation_page, run_history
+from opsd.app.operator_status import NothingKnown, files_of, read_status
 from opsd.app.verify import compare, recompute
 from opsd.core.explain import explain, last_ingest
 from opsd.core.reconcile import Rules
@@ -18,6 +19,7 @@ from opsd.model.defuse import defuse_lines
 from opsd.model.effects import Journal
 from opsd.model.explain import Explanation
 from opsd.model.intent import Intent
+from opsd.model.operator_status import OperatorStatus
 from opsd.model.run import Run
 from opsd.ports import Files, Transport
 from opsd.protocol import (
@@ -30,10 +32,12 @@ from opsd.protocol import (
     IntentsQuery,
     LogPage,
     LogsQuery,
+    OperatorStatusQuery,
     RunHistory,
     Verification,
     VerificationReport,
 )
+from opsd.store.layout import Layout
 from opsd.store.store import Store
 from opsd.transports.artifacts import loop_folder
 from opsd.transports.eventlog import START, Choice, LogSlice, Place, read_last, read_on
@@ -117,6 +121,20 @@ class FileQueries:
             inode=part.inode,
             restarted=part.restarted,
         )
+
+    def operator_status(self, run: Run, query: OperatorStatusQuery, now: datetime) -> OperatorStatus:
+        """What `ops-manager status` prints, from the same files.
+
+        Raises:
+            LookupError: nothing was ever written of the loop.
+            StatusError: one of the files makes no sense.
+        """
+        loop_id = run.ref.loop_id
+        if run.ref.fault is not None:
+            raise NothingKnown(f"loop '{loop_id}' is listed, not managed: {run.ref.fault_detail or run.ref.fault}")
+        layout = Layout(self._rules().home)
+        where = files_of(layout, loop_id)
+        return read_status(self._files, layout, loop_id, where, summary_window=query.summary_window, now=now)
 
     def runs(self, run: Run, now: datetime) -> RunHistory:
         return run_history(run, self._store.rows(run.ref.loop_id, Journal.RUNS, limit=_RUNS_MAX).rows, now)

@@ -390,7 +390,7 @@ def _texts(*found: object) -> tuple[str, ...] | None:
     return None if listed is None else tuple(each for each in listed if isinstance(each, str))
 
 
-def _true(*found: object) -> Literal[True] | Unset:
+def _true(*found: object) -> bool | Unset:
     """False is absent to the source's `??`, so only true is ever said."""
     return True if next((each for each in found if each is not None and each is not False), None) is True else UNSET
 

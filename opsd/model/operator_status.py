@@ -6,14 +6,14 @@ known have UNSET as their default, those that are then null have None. Marked as
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET
 
-Verbatim = dict[str, object]
+Verbatim = dict[str, Any]
 """An object of a file, carried through as it stands."""
 Number = int | float
 Overall = Literal["healthy", "degraded", "critical", "unknown"]
@@ -78,7 +78,7 @@ class SequenceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     status: str | Unset = UNSET
     reason_code: str | Unset = UNSET
-    drift_active: Literal[True] | Unset = UNSET
+    drift_active: bool | Unset = UNSET
     violations: tuple[str, ...] | Unset = UNSET
     snapshot_current: Number | Unset = UNSET
     events_last: Number | Unset = UNSET
@@ -97,7 +97,7 @@ class InvocationView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     execution_status: str | Unset = UNSET
     confirmation_status: str | Unset = UNSET
     outcome_status: str | Unset = UNSET
-    replayed: Literal[True] | Unset = UNSET
+    replayed: bool | Unset = UNSET
     trace_id: str | Unset = UNSET
 
 

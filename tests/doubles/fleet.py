@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from opsd.api.seams import Metrics
 from opsd.app import view
 from opsd.app.history import escalation_page, run_history
+from opsd.app.operator_status import files_of, read_status
 from opsd.core.explain import explain, last_ingest
 from opsd.disk import Disk
 from opsd.model.explain import Explanation
@@ -27,6 +28,7 @@ from opsd.model.health import (
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent
 from opsd.model.lifecycle import EventMark, Fold, Lifecycle, Phase, Projection, RunFacts, Transition
+from opsd.model.operator_status import OperatorStatus
 from opsd.model.run import LoopRef, Run
 from opsd.model.thresholds import Thresholds
 from opsd.ports import Clock
@@ -44,12 +46,14 @@ from opsd.protocol import (
     LogsQuery,
     LoopSummary,
     ModeStatus,
+    OperatorStatusQuery,
     ReconcileReply,
     RunHistory,
     Subsystem,
     Verification,
     VerificationReport,
 )
+from opsd.store.layout import Layout
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.fleet import NotManaged
 from opsd.transports.rolelogs import list_logs, read_log_end, read_log_on
@@ -264,6 +268,11 @@ class StandInQueries:
             part.inode,
             part.restarted,
         )
+
+    def operator_status(self, run: Run, query: OperatorStatusQuery, now: datetime) -> OperatorStatus:
+        layout, loop_id = Layout(run.ref.repo_path), run.ref.loop_id
+        where = files_of(layout, loop_id)
+        return read_status(Disk(), layout, loop_id, where, summary_window=query.summary_window, now=now)
 
     def runs(self, run: Run, now: datetime) -> RunHistory:
         return run_history(run, self.rows, now)
