@@ -139,7 +139,7 @@ SECTIONS: Mapping[str, Section] = {
     "The files contradict each other": Section(
         contradictory,
         (
-            Step(re.compile(r'(.|\n)*"approvalCompletionConflict": true(.|\n)*\{"timestamp":.*"divergenceFlags":.*\}')),
+            Step(re.compile(r'(.|\n)*"approvalCompletionConflict": true(.|\n)*')),
             Step({"status": "awaiting_approval", "approval": "pending", "last": "approval_requested"}),
             Step(re.compile(r"1\t\S+\tloop_start\t-\n2\t.*\n3\t\S+\tapproval_requested\t-")),
             Step(re.compile(r'(.|\n)*"currentState": "awaiting_approval"(.|\n)*"divergence_detected"(.|\n)*')),
