@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from opsd.app.passes import Passes, PassRequest, PassResult
 from opsd.app.restore import restore
+from opsd.app.tuning import Telemetry
 from opsd.core.reconcile import Rules
 from opsd.disk import Disk
 from opsd.model.ids import LoopId, TraceId
@@ -104,10 +107,13 @@ class Manager:
         files: Files,
         boot_id: str,
         limits: Limits = STANDARD_LIMITS,
+        rules: Rules | None = None,
     ) -> None:
-        rules = Rules(home=home, boot_id=boot_id)
-        self.store = Store(Layout(home), files)
-        self.passes = Passes(LocalTransport(files, processes, limits=limits), rules, lambda: 0.0)
+        rules = replace(rules or Rules(home), home=home, boot_id=boot_id)
+        layout = Layout(home)
+        self.store = Store(layout, files)
+        transport = LocalTransport(files, processes, limits=limits)
+        self.passes = Passes(transport, rules, lambda: 0.0, Telemetry(layout, files))
         restored, self.faults = restore(self.store, loops, now, boot_id=boot_id)
         self.runs = [each.run for each in restored]
 
