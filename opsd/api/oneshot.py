@@ -13,16 +13,26 @@ from opsd.api.endpoint import Call, Services
 from opsd.api.errors import ApiError, ErrorCode
 from opsd.api.seams import OneShots
 from opsd.model.ids import LoopId, loop_id_fault
-from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.protocol import NoQuery
 from opsd.supervisor.fleet import FleetError, NotManaged
 
+BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Envelopes carry parts of a runtime's documents, which nobody bounds."""
 LIMIT_S: Final = 110.0
 """Before the command itself stops waiting."""
 
 
 async def reconcile(services: Services, call: Call[NoQuery, PassOptions]) -> OneShotReply:
     return await _answered(_oneshots(services).reconcile(_named(call.id), call.body))
+
+
+async def project_state(services: Services, call: Call[NoQuery, ProjectRequest]) -> OneShotReply:
+    return await _answered(_oneshots(services).project_state(_named(call.id), call.body))
+
+
+async def profile_drift(services: Services, call: Call[NoQuery, DriftRequest]) -> OneShotReply:
+    return await _answered(_oneshots(services).profile_drift(_named(call.id), call.body))
 
 
 def _oneshots(services: Services) -> OneShots:

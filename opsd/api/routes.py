@@ -6,7 +6,7 @@ from opsd.api import handlers, intents, metrics, oneshot, openapi, replies, watc
 from opsd.api.endpoint import Call, Endpoint, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.explain import Explanation
-from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.model.operator_status import OperatorStatus
 from opsd.protocol import (
     AckRequest,
@@ -133,6 +133,27 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         NoQuery,
         OneShotReply,
         body=PassOptions,
+        errors=_ONE_SHOT,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/loops/{id}/oneshot/project-state",
+        "The state document as `ops-manager project-state` makes it.",
+        oneshot.project_state,
+        NoQuery,
+        OneShotReply,
+        body=ProjectRequest,
+        errors=_ONE_SHOT,
+        body_bytes_max=oneshot.BODY_BYTES_MAX,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/loops/{id}/oneshot/profile-drift",
+        "One evaluation of drift, as `ops-manager profile-drift` makes it.",
+        oneshot.profile_drift,
+        NoQuery,
+        OneShotReply,
+        body=DriftRequest,
         errors=_ONE_SHOT,
     ),
     Endpoint(

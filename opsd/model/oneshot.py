@@ -64,7 +64,7 @@ class ProjectRequest(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     snapshot: SnapshotSays | None = None
-    batch: BatchSays = BatchSays()
+    batch: BatchSays = msgspec.field(default_factory=BatchSays)
     snapshot_file: str | None = None
     events_file: str | None = None
     pretty: bool = False

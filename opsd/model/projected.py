@@ -11,7 +11,10 @@ from opsd.model.lifecycle import Lifecycle, Transition
 from opsd.model.runtime import Aware
 from opsd.model.state import CursorPosition, Divergence, RunIdentity, SnapshotGist, Source
 
-_NULL = msgspec.Raw(b"null")
+
+def _null() -> msgspec.Raw:
+    """Made anew each time: no schema can be drawn up of a record that has bytes among its defaults."""
+    return msgspec.Raw(b"null")
 
 
 class SnapshotSays(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,15 +30,15 @@ class SnapshotSays(msgspec.Struct, frozen=True, rename="camel"):
     last_event_at: str | None = None
     event_line_offset: int = 0
     event_line_count: int = 0
-    gates: msgspec.Raw = _NULL
-    stuck: msgspec.Raw = _NULL
+    gates: msgspec.Raw = msgspec.field(default_factory=_null)
+    stuck: msgspec.Raw = msgspec.field(default_factory=_null)
 
 
 class BatchSays(msgspec.Struct, frozen=True, rename="camel"):
     """The last envelope of a batch: its event's name, and all of it. Both are null for an empty batch."""
 
     last_name: str | None = None
-    last: msgspec.Raw = _NULL
+    last: msgspec.Raw = msgspec.field(default_factory=_null)
 
 
 class ProjectedRun(msgspec.Struct, frozen=True, rename="camel"):

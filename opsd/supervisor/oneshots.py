@@ -16,10 +16,12 @@ import anyio.from_thread
 import msgspec
 from msgspec.structs import replace
 
+from opsd.app.given_envelopes import ProjectError
 from opsd.app.oneshot import Passed, one_pass, rules_for, written
 from opsd.app.passes import PassResult
+from opsd.app.project import project_state
 from opsd.app.restore import restore
-from opsd.app.tuning import Telemetry
+from opsd.app.tuning import Telemetry, drift_pass
 from opsd.app.whereabouts import ref_for
 from opsd.core.reconcile import Rules
 from opsd.logs import Log
@@ -27,9 +29,10 @@ from opsd.model.cursor import Cursor
 from opsd.model.effects import Replace
 from opsd.model.ids import LoopId
 from opsd.model.observation import Observation
-from opsd.model.oneshot import OneShotReply, PassOptions
+from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.model.run import LoopRef, Run, Written
 from opsd.model.service import ServiceAnswer
+from opsd.model.tuning import DriftDocument
 from opsd.ports import Ask, Clock, Files, Offload, Transport
 from opsd.store.faults import StoreError
 from opsd.store.layout import Layout
@@ -127,6 +130,8 @@ class OneShots:
         log: Log,
     ) -> None:
         self._outward = outward
+        self._layout = layout
+        self._files = files
         self._home = layout.home
         self._telemetry = Telemetry(layout, files)
         self._store = store
@@ -155,6 +160,40 @@ class OneShots:
             FleetError: see there.
         """
         return await self._done(f"one pass over {loop_id}", partial(self._reconcile, loop_id, options))
+
+    async def project_state(self, loop_id: LoopId, request: ProjectRequest) -> OneShotReply:
+        """`state.json` as a projection of the given envelopes, until the next pass finds something to say.
+
+        Raises:
+            FleetError: see there.
+        """
+
+        def project(repo_path: str) -> OneShotReply:
+            try:
+                now = self._clock.now()
+                return OneShotReply(0, project_state(self._files, self._layout, loop_id, repo_path, request, now))
+            except ProjectError as error:
+                return OneShotReply(1, error=str(error))
+
+        def written(run: Run, document: msgspec.Raw) -> Run:
+            return replace(run, written=replace(run.written, state_digest=0))
+
+        return await self._done(f"a projection of {loop_id}", partial(self._in_files, loop_id, project, written))
+
+    async def profile_drift(self, loop_id: LoopId, request: DriftRequest) -> OneShotReply:
+        """One evaluation of drift, from which the passes go on.
+
+        Raises:
+            FleetError: see there.
+        """
+
+        def evaluate(_repo_path: str) -> OneShotReply:
+            return drift_pass(self._store, self._layout, self._files, loop_id, request, self._clock.now())
+
+        def evaluated(run: Run, document: msgspec.Raw) -> Run:
+            return replace(run, drift=msgspec.json.decode(document, type=DriftDocument))
+
+        return await self._done(f"drift of {loop_id}", partial(self._in_files, loop_id, evaluate, evaluated))
 
     # For the supervisor
 
@@ -233,11 +272,11 @@ class OneShots:
         return member
 
     async def _pass_of_member(self, member: Member, options: PassOptions) -> Passed:
-        loop_id, own = member.loop_id, member.run.ref
+        loop_id = member.loop_id
         await self._on_disk(loop_id)
         stored = await self._commits.apart(lambda: self._store.load([loop_id], self._clock.now(), mend=False)[0])
         line = stored.cursor.event_line_offset if stored.cursor is not None else 0
-        ref = ref_for(options, loop_id, own.repo_path if own.has_checkout else self._home)
+        ref = ref_for(options, loop_id, self._checkout(member))
         began_s = self._clock.monotonic()
         try:
             passed = await self._looked(replace(member.run, ref=ref), line, options)
@@ -330,7 +369,32 @@ class OneShots:
         await self._clock.sleep_until(self._clock.monotonic() + max(0.0, left_s))
         return self._clock.now()
 
+    async def _in_files(
+        self,
+        loop_id: LoopId,
+        work: Callable[[str], OneShotReply],
+        taken_over: Callable[[Run, msgspec.Raw], Run],
+    ) -> OneShotReply:
+        """What one of the loop's files is made anew by, given its checkout; memory takes over what was written."""
+        async with self._held(loop_id):
+            member = await self._member(loop_id)
+            if member is not None:
+                await self._on_disk(loop_id)
+            async with self._membership.still():
+                member = self._roster.get(loop_id)
+                repo_path = self._checkout(member)
+                reply = await self._commits.apart(lambda: work(repo_path))
+                if member is None:
+                    await self._commits.apart(lambda: self._store.forget(loop_id))
+                elif reply.error is None:
+                    member.run = taken_over(member.run, reply.document)
+        return reply
+
     # The loop, and its files
+
+    def _checkout(self, member: Member | None) -> str:
+        """Where the loop's files are on this host, as far as anybody knows."""
+        return member.run.ref.repo_path if member is not None and member.run.ref.has_checkout else self._home
 
     @asynccontextmanager
     async def _held(self, loop_id: LoopId) -> AsyncIterator[None]:
