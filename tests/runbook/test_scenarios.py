@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.process import wait_until
+from tests.doubles.process import OpsdProcess, wait_until
 from tests.doubles.sprites import TOKEN, SpriteProcess
 from tests.runbook.scripts import Told, script
 from tests.runbook.site import LOOP, Site, beating, contradictory, managed, played
@@ -276,3 +276,45 @@ def test_threshold_tuning(short_path: Path) -> None:
         told = [row["category"] for row in site.rows("escalations.jsonl") if "profile" in row["category"]]
         assert told == ["profile_drift_detected", "profile_drift_detected_resolved"]
         assert len(site.rows("telemetry/profile-drift.jsonl")) == 4
+
+
+class TestBesideADaemon:
+    @pytest.fixture
+    def site(self, short_path: Path) -> Iterator[Site]:
+        with played(short_path, "running") as site, OpsdProcess(site.home):
+            yield site
+
+    def test_what_it_cannot_honour_is_refused_by_name(self, site: Site) -> None:
+        elsewhere = str(site.root / "elsewhere.json")
+        told = [
+            *(script("reconcile", *flags(site), flag, elsewhere) for flag in ("--state-file", "--cursor-file")),
+            *(
+                script("control", *flags(site), "--intent", "cancel", variables={variable: "/bin/true"})
+                for variable in ("SUPERLOOP_BIN", "OPS_MANAGER_CONFIRM_SCRIPT")
+            ),
+        ]
+
+        assert [each.code for each in told] == [1] * 4
+        for each, name in zip(
+            told, ("--state-file", "--cursor-file", "SUPERLOOP_BIN", "OPS_MANAGER_CONFIRM_SCRIPT"), strict=True
+        ):
+            assert each.text.startswith(f"error: {name}: the opsd with pid "), each.text
+        assert not Path(elsewhere).exists()
+        assert site.executions("cancel") == 0
+
+    def test_a_pass_is_the_same_as_without_it(self, site: Site) -> None:
+        state = reconcile(site, "--trace-id", "tr-1", "--from-start", "--threshold-profile", "strict")
+
+        assert state["transition"]["currentState"] == "running"
+        assert state["health"]["thresholds"]["profile"] == "strict"
+        assert state["trace"]["reconcileTraceId"] == "tr-1"
+        row = next(row for row in site.rows("telemetry/reconcile.jsonl") if row["traceId"] == "tr-1")
+        assert (row["fromStart"], row["sample"], row["thresholdProfile"]) == (True, True, "strict")
+        assert status(site)["manager"]["status"] == "alive"
+
+    def test_an_intent_is_carried_out_once_by_either(self, site: Site) -> None:
+        told = [control(site, "cancel", "--idempotency-key", "k") for _ in range(2)]
+
+        assert [(each.code, each.document["status"]) for each in told] == [(0, "confirmed")] * 2
+        assert site.executions("cancel") == 1
+        assert len(site.rows("intents.jsonl")) == 1
