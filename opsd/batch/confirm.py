@@ -89,7 +89,7 @@ def watch(
     monotonic: Callable[[], float],
     wait: Callable[[float], None],
 ) -> Watched:
-    """Look at least once, and a last time when the time is up. A look that brings nothing counts, and changes nothing.
+    """Look at least once, and a last time when the time is up. A look that brings nothing counts, and proves nothing.
 
     A `wait` that never lasts longer than it is asked to ends within `timeout_s` and one look.
     """
@@ -97,8 +97,9 @@ def watch(
     sight, attempts = Sight(), 0
     while True:
         last = monotonic() >= deadline_s
-        sight, attempts = look() or sight, attempts + 1
-        reason = proof(intent, sight)
+        seen, attempts = look(), attempts + 1
+        sight = seen or sight
+        reason = proof(intent, seen) if seen is not None else None
         if reason is not None or last:
             return Watched(sight, reason, attempts)
         wait(max(0.0, min(interval_s, deadline_s - monotonic())))

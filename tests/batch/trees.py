@@ -1,4 +1,4 @@
-"""A checkout for each of the contract's states, and what a file looks like while it is written. Source: loop-core 2.4."""
+"""A checkout for each of the states that a snapshot can tell. Source: loop-core 2.4."""
 
 import json
 from collections.abc import Callable, Mapping
