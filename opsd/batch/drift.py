@@ -29,7 +29,8 @@ from opsd.batch.command import (
 from opsd.batch.home import HeldByDaemon, cannot_honour, claim, forwarded
 from opsd.model.effects import Document, Journal
 from opsd.model.ids import LoopId
-from opsd.model.oneshot import Confidence, DriftOptions, DriftRequest, OneShotReply
+from opsd.model.oneshot import DriftOptions, DriftRequest, OneShotReply
+from opsd.model.tuning import Confidence
 from opsd.store.layout import Layout
 from opsd.store.store import Store
 
@@ -101,12 +102,12 @@ def _evaluated(
     def here() -> OneShotReply:
         return drift_pass(Store(layout, outside.files), layout, outside.files, loop_id, request, outside.now())
 
-    if len(moved) == len(MOVABLE):
-        return here()  # nothing is written in the home, whoever holds it
     try:
         with claim(layout, outside):
             return here()
     except HeldByDaemon as held:
+        if len(moved) == len(MOVABLE):
+            return here()  # nothing is written in the home, whoever holds it
         if moved:
             raise cannot_honour(held, [_flag(name) for name, what in MOVABLE.items() if what in moved]) from None
         return forwarded(held, _where(loop_id), request, limit_s=_ANSWER_WITHIN_S)

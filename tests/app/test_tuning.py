@@ -150,8 +150,8 @@ def test_a_window_that_is_carried_along_is_the_one_on_disk(desk: Tuned, size: in
             with control.open("ab") as journal:
                 journal.write(b'{"status":"ambiguous"}\n')
         desk.sample(manager)
-        carried = desk.document(Document.STATE)["tuning"]
-    assert carried["telemetrySummary"]["observed"]["control"]["ambiguousCount"] == min(size, 2)
+    observed = desk.document(Document.STATE)["tuning"]["telemetrySummary"]["observed"]
+    assert observed["control"]["ambiguousCount"] == min(size, 2)
 
     again = desk.begin(rules)
     desk.sample(again)

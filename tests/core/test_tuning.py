@@ -130,7 +130,7 @@ class TestAdvice:
         ("count", "confidence"), [(1, "low"), (29, "low"), (30, "medium"), (99, "medium"), (100, "high")]
     )
     def test_confidence_comes_with_samples_alone(self, count: int, confidence: str) -> None:
-        places = [*read(*good(count)), *[Gap.UNREADABLE, Gap.BLANK] * 50]
+        places: list[Sample | Gap] = [*read(*good(count)), *[Gap.UNREADABLE, Gap.BLANK] * 50]
 
         assert summarize(places, 0).confidence == confidence
 
