@@ -96,6 +96,15 @@ def _add_reading(commands: "argparse._SubParsersAction[Parser]") -> None:
     runs = command(commands, "runs", "list a loop's runs and how each ended", "  opsctl runs docs-17")
     runs.add_argument("loop", metavar="LOOP")
 
+    tuning = command(
+        commands,
+        "tuning",
+        "show what telemetry advises for a loop's thresholds, and for how long that was not followed",
+        "  opsctl tuning docs-17\n  opsctl tuning docs-17 -o json",
+        (TABLE, JSON, YAML),
+    )
+    tuning.add_argument("loop", metavar="LOOP")
+
     verify = command(
         commands,
         "verify",

@@ -100,6 +100,10 @@ def _ask(args: argparse.Namespace, client: Client, out: Output) -> Exit:
             from opsctl.commands import transport
 
             return transport.run(client, out, args.loop, args.way, events=args.events, reason=args.reason, by=args.by)
+        case "tuning":
+            from opsctl.commands import tuning
+
+            return tuning.run(client, out, args.loop)
         case "profile":
             from opsctl.commands import profile
 

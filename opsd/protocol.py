@@ -21,6 +21,7 @@ from opsd.model.sequence import SequenceDocument
 from opsd.model.service import Reach
 from opsd.model.thresholds import Profile, Thresholds
 from opsd.model.transport import TransportHealth, TransportMode
+from opsd.model.tuning import DriftDocument, TuningBlock
 
 API_VERSION = "v1"
 
@@ -573,6 +574,21 @@ class ProfilePage(msgspec.Struct, frozen=True, rename="camel"):
     at: datetime
     of_all: str | None
     profiles: tuple[ProfileItem, ...]
+
+
+class TuningReply(msgspec.Struct, frozen=True, rename="camel"):
+    """What telemetry says of a loop's thresholds; nothing follows from it until an operator chooses.
+
+    `tuning` and `drift` are of the last sample, and null before the first one; `drift.updatedAt` is when it was taken.
+    `next` is the command that would follow the advice; null where there is nothing to follow.
+    """
+
+    at: datetime
+    loop_id: str
+    profile: ProfileReply
+    tuning: TuningBlock | None = None
+    drift: DriftDocument | None = None
+    next: str | None = None
 
 
 class ModePage(msgspec.Struct, frozen=True, rename="camel"):

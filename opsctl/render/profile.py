@@ -15,7 +15,7 @@ _KINDS = (
     ("missing heartbeat", "heartbeat_lag_seconds", " s"),
     ("failed looks in a row", "transport_failure_streak", ""),
 )
-_WHENCE = {
+WHENCE = {
     ProfileSource.CHOSEN: "chosen for this loop",
     ProfileSource.SETTINGS: "set for all loops",
     ProfileSource.CATALOG: "the catalog's default",
@@ -25,7 +25,7 @@ _WHENCE = {
 def render_one(body: bytes, look: Look) -> str:
     reply = msgspec.json.decode(body, type=ProfileReply)
     name = painted(reply.loop_id, "strong", look)
-    lines = [f"{name}  {painted(reply.thresholds.profile or '-', '', look)}, {_WHENCE[reply.source]}"]
+    lines = [f"{name}  {painted(reply.thresholds.profile or '-', '', look)}, {WHENCE[reply.source]}"]
     if reply.description:
         lines.append(f"  {painted(reply.description, 'dim', look)}")
     lines += choice_lines(reply, look)

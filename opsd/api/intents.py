@@ -28,6 +28,7 @@ from opsd.app.desk import (
     UnknownProfile,
     UnusableProfile,
 )
+from opsd.app.profiles import tuning_of
 from opsd.core.intents.advice import next_step
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent, IntentKind, IntentStatus
@@ -48,6 +49,7 @@ from opsd.protocol import (
     ProfileRequest,
     TransportReply,
     TransportRequest,
+    TuningReply,
     WaitFor,
 )
 from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
@@ -144,6 +146,12 @@ async def profiles(services: Services, call: Call[NoQuery, None]) -> ProfilePage
 async def profile(services: Services, call: Call[NoQuery, None]) -> ProfileReply:
     with _refusals_told():
         return services.desk.profile(known_run(services, call.id).ref.loop_id)
+
+
+async def tuning(services: Services, call: Call[NoQuery, None]) -> TuningReply:
+    run = known_run(services, call.id)
+    with _refusals_told():
+        return tuning_of(run, services.desk.profile(run.ref.loop_id), services.desk.profiles())
 
 
 async def set_profile(services: Services, call: Call[NoQuery, ProfileRequest]) -> ProfileReply:

@@ -38,6 +38,7 @@ from opsd.protocol import (
     RunHistory,
     TransportReply,
     TransportRequest,
+    TuningReply,
     VerificationReport,
     VerifyQuery,
     VersionReply,
@@ -224,6 +225,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         TransportReply,
         body=TransportRequest,
         errors=(ErrorCode.UNKNOWN_LOOP, ErrorCode.LOOP_NOT_MANAGED, ErrorCode.CANNOT_SWITCH, *_RECORDS),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/loops/{id}/tuning",
+        "What telemetry advises for a loop's thresholds, and for how long that was not followed.",
+        intents.tuning,
+        NoQuery,
+        TuningReply,
+        errors=(ErrorCode.UNKNOWN_LOOP, ErrorCode.LOOP_NOT_MANAGED),
     ),
     Endpoint("GET", "/v1/profiles", "The profiles of thresholds.", intents.profiles, NoQuery, ProfilePage),
     Endpoint(
