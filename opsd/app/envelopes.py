@@ -258,6 +258,15 @@ class _Anything(msgspec.Struct):
     pass
 
 
+class _LastLine(msgspec.Struct):
+    timestamp: str | None = None
+    event: str | None = None
+    type: str | None = None
+    run_id: str | None = None
+    iteration: int = 0
+    status: str | None = None
+
+
 class _EntryMembers(msgspec.Struct):
     run_id: str | None = None
     iteration: int | None = None
@@ -330,10 +339,22 @@ def _read_log(files: Files, path: str, repo_path: str) -> tuple[ArtifactRef, int
 
 
 def _last_event(raw: bytes, path: str) -> EventLine:
+    """The event on the last line; of one that has no name or no time, what it has. Source: loop-core 2.2, 2.3."""
     read = read_event(raw, STANDARD_LIMITS.line_bytes)
-    if isinstance(read, str):
-        raise EnvelopeError(Reason.INVALID_EVENT, f"invalid JSON in final events line: {path}: {read}")
-    return read
+    if not isinstance(read, str):
+        return read
+    try:
+        members = decode_object(raw, _LastLine)
+    except (NotAnObjectError, *_UNPARSABLE):
+        raise EnvelopeError(Reason.INVALID_EVENT, f"invalid JSON in final events line: {path}: {read}") from None
+    return EventLine(
+        members.timestamp or "",
+        members.event,
+        members.type,
+        run_id=members.run_id,
+        iteration=members.iteration,
+        status=members.status,
+    )
 
 
 def _lines(files: Files, path: str, start: int, end: int) -> Iterator[bytes]:

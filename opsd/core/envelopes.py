@@ -81,8 +81,8 @@ def snapshot(sources: Sources, trace_id: str | None, now: datetime) -> LoopRunSn
         cursor=EnvelopeCursor(sources.line_count, sources.line_count),
         health=SnapshotHealth(
             event_count=sources.line_count,
-            last_event_at=last.timestamp if last else None,
-            last_event_name=last.name if last else None,
+            last_event_at=(last.timestamp or None) if last else None,
+            last_event_name=(last.name or None) if last else None,
             last_summary_at=sources.summary_updated_at or (entry.ended_at if entry else None),
             has_pending_approval=_is_pending(sources),
             gates=entry.gates if entry else NULL,

@@ -14,7 +14,8 @@ from opsd.core.lifecycle import MID_ITERATION
 from opsd.model.lifecycle import Lifecycle
 from opsd.model.projected import BatchSays, SnapshotSays
 from opsd.model.state import Source
-from opsd.store.lock import Holder, HomeLock
+from opsd.store.holder import Holder
+from opsd.store.lock import HomeLock
 from tests.batch.checkout import LONG_AGO, LOOP, RUN, Checkout
 from tests.batch.cli import Done, run, spawn
 from tests.batch.trees import STATUSES, approval

@@ -119,6 +119,16 @@ class TestRunningLoop:
 
         assert (told["sequence"]["value"], told["health"]["lastEventName"]) == (3, "role_start")
 
+    def test_a_last_line_without_name_or_time_is_told_as_it_is(self, checkout: Checkout) -> None:
+        with checkout.running().log.open("a") as log:
+            log.write('{"run_id": "r-2", "status": "error", "iteration": 7}\n')
+        (checkout.loop / "run-summary.json").unlink()
+
+        told = run("loop-run-snapshot", *checkout.flags).document
+
+        assert (told["run"]["runId"], told["run"]["iteration"], told["health"]["eventCount"]) == ("r-2", 7, 4)
+        assert told["health"]["lastEventName"] is told["health"]["lastEventAt"] is None
+
     def test_a_log_without_a_line_yet(self, checkout: Checkout) -> None:
         checkout.log.touch()
 
