@@ -50,6 +50,8 @@ from opsd.transports.local import LocalTransport
 COMMAND_TIMEOUT_S: Final = 60.0
 """After how long a command of the runtime is ended; a real cancel takes up to 12 s."""
 _STANDS: Final = timedelta(seconds=120)
+DONE_THERE_WITHIN: Final = timedelta(seconds=60)
+"""What a service was asked for has ended there by then: a cancel takes 12 s, and its effect is looked for for 30 s."""
 
 
 class KeyTaken(Exception):  # noqa: N818  it says what the key is
@@ -262,12 +264,12 @@ class SoloDesk:
         if self._unread is not None:
             raise Unwritable(f"what was asked for before cannot be read: {self._unread}")
         asked = self._drafted(command)
-        known = self._known(asked) if command.key_given else None
+        known = self._known(asked, command) if command.key_given else None
         for intent in [each for each in self._intents.values() if each.is_open]:
             self._settle(intent, patient=known is not None and intent.id == known.id)
         if known is not None:
             known = self._intents.get(known.id, known)
-            if known.status not in (IntentStatus.EXPIRED, IntentStatus.REFUSED):
+            if stands(known, self._now()):
                 return Settled(known, replayed=True)
         self._write(asked)
         return Settled(self._followed(asked, self._way.carry(asked, self._shown())))
@@ -286,17 +288,12 @@ class SoloDesk:
             intent = step
         return intent
 
-    def _known(self, asked: Intent) -> Intent | None:
+    def _known(self, asked: Intent, command: ControlCommand) -> Intent | None:
         """The intent that stands behind the key."""
-        found = self._store.find_intent(self.loop_id, asked.idempotency_key)
-        held = [] if found is None else [self._intents.get(found.id, found)]
-        known = books.replay(held, asked.idempotency_key, asked.fingerprint)
-        if isinstance(known, books.Conflict):
-            raise KeyTaken(
-                f"--idempotency-key {asked.idempotency_key} stands for intent {known.intent_id}, which asked for "
-                "something else; use a key of its own for this one"
-            )
-        return known
+        found = self._store.find_intent(self.loop_id, asked.idempotency_key, command.transport)
+        if found is not None and found.fingerprint != asked.fingerprint and not life.did_nothing(found):
+            raise KeyTaken(key_taken(asked.idempotency_key, found.id))
+        return None if found is None else self._intents.get(found.id, found)
 
     def _drafted(self, command: ControlCommand) -> Intent:
         now = self._now()
@@ -309,7 +306,8 @@ class SoloDesk:
             actor=_ourselves(),
             trace_id=command.trace_id,
             idempotency_key=command.idempotency_key,
-            key_given=command.key_given,
+            # A key that goes to a service is bound there: here another request may come under it, from that service.
+            key_given=command.key_given and command.service is None,
             fingerprint=identity.fingerprint(self.loop_id, kind, command.by, command.note, "", Fence(), options),
             ordinal=self._book().ordinal + 1,
             now=now,
@@ -339,6 +337,26 @@ class SoloDesk:
             was_done = before is not None and before.execution is not None
             raise Unwritable(f"{failure.path} cannot be written: {failure.problem}", intent if was_done else None)
         self._intents[intent.id] = intent
+
+
+def stands(intent: Intent, now: datetime) -> bool:
+    """Whether what came of it is the answer to the same request under its key; else that may be made again.
+
+    A service keeps what it carried out under the key. One that does not answer may still be at it: contract's own
+    service forgets a key until it is done. Source: control-and-service 8, 12 (A3, A4, C3).
+    """
+    if life.did_nothing(intent):
+        return False
+    if intent.transport == TransportMode.LOCAL or intent.status is not IntentStatus.AMBIGUOUS:
+        return True
+    return intent.execution is not None and now - intent.execution.started_at < DONE_THERE_WITHIN
+
+
+def key_taken(key: str, intent_id: str) -> str:
+    return (
+        f"--idempotency-key {key} stands for intent {intent_id}, which asked for something else; "
+        "use a key of its own for this one"
+    )
 
 
 def options_of(command: ControlCommand) -> Options:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from opsd.app.oneshot_control import DONE_THERE_WITHIN
 from opsd.core.intents import remote
 from opsd.model.intent import Intent
 from opsd.model.run import LoopRef
@@ -29,13 +30,18 @@ async def asked(services: Services, ref: LoopRef, intent: Intent, now: Callable[
 
 
 async def followed(services: Services, ref: LoopRef, intent: Intent, now: Callable[[], datetime]) -> tuple[Intent, ...]:
-    """What the service says became of it; nothing where it knows of none, or of no end."""
+    """What the service says became of it; nothing where it knows of no end, or where nobody can say."""
     for _ in range(LOOKS_MAX):
         features = services.features(ref)
         if features is not None and INTENTS not in features:
             return ()
-        answer = await services.intent(ref, intent.id, wait_s=WAIT_MAX_S if features is not None else 0.0)
+        key, wait_s = remote.wire_key(intent), WAIT_MAX_S if features is not None else 0.0
+        answer = await services.intent(ref, key, wait_s=wait_s)
         theirs = answer.intent
+        if answer.unknown and intent.execution is not None:
+            # A request that was sent just now may still be on its way.
+            is_late = now() - intent.execution.started_at >= DONE_THERE_WITHIN
+            return (remote.unreached(intent, "its service knows nothing of it", now()),) if is_late else ()
         if theirs is None or not remote.is_ours(intent, theirs):
             return ()
         steps = remote.followed(intent, theirs, now())

@@ -58,11 +58,11 @@ def carried(files: Files, paths: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(found.lines[intent.id] for intent in found.intents if intent.id in kept)
 
 
-def find_by_key(files: Files, paths: Sequence[str], key: str) -> Intent | None:
-    """The newest intent under `key` that was carried out, however old; if there is none, the newest under it."""
+def find_by_key(files: Files, paths: Sequence[str], key: str, transport: str) -> Intent | None:
+    """The newest intent under `key` that was carried out that way, however old; if there is none, the newest under it."""
     found: dict[str, Intent] = {}
     for intent in rows_with(files, paths, key):
-        if intent.idempotency_key == key:
+        if intent.idempotency_key == key and intent.transport == transport:
             found.setdefault(intent.id, intent)
     return max(found.values(), key=lambda one: (one.status not in NEVER_EXECUTED, one.ordinal), default=None)
 

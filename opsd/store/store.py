@@ -66,13 +66,16 @@ class Store:
         log = self._generations(loop_id, Journal.INTENT_LOG)
         return read_intents(self._files, log, settled_max=settled_max).intents
 
-    def find_intent(self, loop_id: LoopId, key: str) -> Intent | None:
+    def find_intent(self, loop_id: LoopId, key: str, transport: str = "local") -> Intent | None:
         """What came of the intent that was asked for under `key`, however long ago; None where there is none.
+
+        Where a manager and a sprite share a home, an intent that a service is asked for is there twice under one key:
+        as the manager asked for it, and as it was carried out.
 
         Keys that opsd made up itself are not looked for. Of several the one that was carried out is found, else the
         newest.
         """
-        return find_by_key(self._files, self._generations(loop_id, Journal.INTENT_LOG), key)
+        return find_by_key(self._files, self._generations(loop_id, Journal.INTENT_LOG), key, transport)
 
     def find_intent_by_id(self, loop_id: LoopId, intent_id: str) -> Intent | None:
         """The newest row of this intent of the loop, however old."""

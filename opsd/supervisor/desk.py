@@ -366,7 +366,8 @@ class Desk:
         """What came of the request that this key stands for."""
         held = self._books.keyed(loop_id, key)
         if held is None:
-            found = await self._commits.apart(partial(self._store.find_intent, loop_id, key))
+            transport = self._managed(loop_id).run.ref.transport
+            found = await self._commits.apart(partial(self._store.find_intent, loop_id, key, transport))
             if found is not None:
                 # Memory knows better. What is in flight in the log alone was refused, and its row not taken back.
                 held = self._books.intent(found.id) or (None if found.is_in_flight else found)

@@ -81,7 +81,7 @@ class RemoteCarrier:
         member = self._member(intent)
         if member is None or not remote.is_asked_by_key(intent):
             return None
-        return await self._services.intent(member.run.ref, intent.id, wait_s=0.0)
+        return await self._services.intent(member.run.ref, remote.wire_key(intent), wait_s=0.0)
 
     async def hear(self, intent: Intent, answer: IntentAnswer) -> None:
         """What that answer makes of it."""
@@ -95,7 +95,7 @@ class RemoteCarrier:
         member = self._member(intent)
         if member is None or not remote.is_asked_by_key(intent):
             return
-        answer = await self._services.acknowledge(member.run.ref, intent.id, request)
+        answer = await self._services.acknowledge(member.run.ref, remote.wire_key(intent), request)
         if answer.intent is not None:
             self._log.info("intent.ack_forwarded", **gist(intent))
         else:
@@ -191,7 +191,7 @@ class RemoteCarrier:
                 await self._take(remote.unanswered(intent, problem, self._clock.now()))
                 return
             asked_s = self._clock.monotonic()
-            answer = await self._services.intent(member.run.ref, intent.id, wait_s=WAIT_MAX_S)
+            answer = await self._services.intent(member.run.ref, remote.wire_key(intent), wait_s=WAIT_MAX_S)
             asked.note(answer)
             theirs, now_s = answer.intent, self._clock.monotonic()
             if theirs is not None and remote.is_ours(intent, theirs):
@@ -246,7 +246,7 @@ def _request(intent: Intent, run: Run) -> IntentRequest:
         by=intent.requested_by,
         note=intent.note,
         reason=intent.reason,
-        idempotency_key=intent.id,
+        idempotency_key=remote.wire_key(intent),
         expect=remote.fence_of(intent, run),
         timeout_s=options.timeout_s,
         confirm=options.confirm,

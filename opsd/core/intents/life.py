@@ -17,6 +17,7 @@ from opsd.model.ids import LoopId
 from opsd.model.intent import (
     DECISIONS,
     IN_FLIGHT,
+    NEVER_EXECUTED,
     NEXT,
     Acknowledgement,
     Actor,
@@ -151,6 +152,14 @@ def executed(intent: Intent, results: Sequence[ActResult], now: datetime) -> Int
     )
     status = IntentStatus.FAILED_COMMAND if failed else IntentStatus.EXECUTED
     return _to(intent, status, now, execution=execution)
+
+
+def did_nothing(intent: Intent) -> bool:
+    """Whether it surely changed nothing, so that the same request may be made again."""
+    if intent.status in NEVER_EXECUTED:
+        return True
+    problem = intent.execution.problem if intent.execution is not None else None
+    return intent.status is IntentStatus.FAILED_COMMAND and problem in _NOTHING_DONE
 
 
 def executed_there(intent: Intent, execution: Execution, now: datetime) -> Intent:

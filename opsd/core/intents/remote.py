@@ -78,6 +78,14 @@ def is_asked_by_key(intent: Intent) -> bool:
     return intent.options.as_contract or intent.execution.command.endswith(BY_KEY)
 
 
+def wire_key(intent: Intent) -> str:
+    """The key under which its service is asked: our own id for it, but of a caller of the contract's command his own.
+
+    So whoever asks again under that key, his answer being lost, is told what came of it, and does nothing twice.
+    """
+    return intent.idempotency_key if intent.options.as_contract else intent.id
+
+
 def counted(intent: Intent, attempts: int, codes: tuple[str, ...]) -> Intent:
     """What sending the request took so far; of many attempts the newest are kept."""
     execution = _begun(intent)
@@ -98,7 +106,7 @@ def control_request_of(intent: Intent) -> ControlRequest:
         intent=intent.intent,
         by=intent.requested_by,
         trace_id=intent.trace_id,
-        idempotency_key=intent.id,
+        idempotency_key=wire_key(intent),
         note=intent.note,
         no_confirm=not intent.options.confirm,
     )
@@ -125,7 +133,7 @@ def fence_of(intent: Intent, run: Run) -> Fence:
 
 def is_ours(intent: Intent, theirs: Intent) -> bool:
     """Whether the service's record is of this very request."""
-    return (theirs.idempotency_key, theirs.loop_id, theirs.intent) == (intent.id, intent.loop_id, intent.intent)
+    return (theirs.idempotency_key, theirs.loop_id, theirs.intent) == (wire_key(intent), intent.loop_id, intent.intent)
 
 
 def followed(intent: Intent, theirs: Intent, now: datetime, *, replayed: bool = False) -> tuple[Intent, ...]:
