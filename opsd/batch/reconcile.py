@@ -30,7 +30,6 @@ from opsd.batch.whereabouts import ref_of
 from opsd.model.effects import Document, Journal
 from opsd.model.ids import LoopId
 from opsd.model.oneshot import DriftOptions, PassOptions, ServiceWay
-from opsd.model.run import LoopRef
 from opsd.model.thresholds import ProfileCatalog
 from opsd.model.transport import TransportMode
 from opsd.model.tuning import Confidence
@@ -151,28 +150,31 @@ def _pass(
     boot = boot_id()
     (loop,), _ = restore(store, [ref], now, boot_id=boot)
     rules = rules_for(options, home=layout.home, boot_id=boot, moved=moved)
-    passed = one_pass(
-        _transport(ref, options, outside),
-        loop.run,
-        options,
-        rules,
-        Telemetry(layout, outside.files),
-        cursor_line=loop.cursor_line,
-        now=now,
-        monotonic=outside.monotonic,
-        later=outside.later,
-    )
+
+    def look(transport: Transport) -> Passed:
+        return one_pass(
+            transport,
+            loop.run,
+            options,
+            rules,
+            Telemetry(layout, outside.files),
+            cursor_line=loop.cursor_line,
+            now=now,
+            monotonic=outside.monotonic,
+            later=outside.later,
+        )
+
+    if options.service is None:
+        passed = look(LocalTransport(outside.files, outside.processes))
+    else:
+        from opsd.batch.services import through_service  # takes longer to load than a local pass does as a whole
+
+        passed = through_service(options.service.token, outside, look)
     try:
         written(store, passed, now)
     except StoreError as error:
         raise CommandError(str(error)) from None
     return passed
-
-
-def _transport(ref: LoopRef, options: PassOptions, outside: Outside) -> Transport:
-    if options.transport is TransportMode.LOCAL:
-        return LocalTransport(outside.files, outside.processes)
-    raise CommandError("--transport sprite_service is not there yet")
 
 
 def _where(loop_id: LoopId) -> str:
