@@ -107,10 +107,11 @@ def test_a_change_between_samples_is_no_evidence_and_keeps_what_the_state_says_o
     desk.sample(manager)
     before = desk.document(Document.STATE)
     with desk.log.open("ab") as log:
-        log.write(desk.log.read_bytes().splitlines(keepends=True)[-1])
+        log.write(b"Segmentation fault\n")
 
     desk.sample(manager)
 
+    assert [row["sample"] for row in desk.rows(Journal.RECONCILE)] == [True, False]
     after = desk.document(Document.STATE)
     assert after["cursor"] != before["cursor"]
     assert (after["drift"], after["tuning"]) == (before["drift"], before["tuning"])
@@ -160,6 +161,7 @@ def test_a_window_that_is_carried_along_is_the_one_on_disk(desk: Tuned, size: in
     read, held = again.runs[0].window, manager.runs[0].window
     assert read is not None
     assert held is not None
+    assert len(read.places) == min(size, 8 + 3)
     assert read.places == held.places
     assert read.controls == held.controls
 
