@@ -1,4 +1,4 @@
-"""`opsctl status`: the fleet, or one loop in full."""
+"""`opsctl status`: the fleet, or one loop in full; of one loop programs get the operator status document."""
 
 from opsctl.client import Client, loop_path
 from opsctl.exits import Exit
@@ -8,11 +8,13 @@ from opsctl.output import TABLE, Look, Output
 def run(client: Client, out: Output, loop_id: str | None) -> Exit:
     if loop_id is None:
         out.show(client.get("/v1/fleet"), _fleet, rows="loops", name="loopId")
-    else:
+    elif out.form == TABLE:
         body = client.get(loop_path(loop_id))
         out.show(body, _loop, rows=None, name=None)
-        if out.form == TABLE:
-            _note_modes(client, out, loop_id, body)
+        _note_modes(client, out, loop_id, body)
+    else:
+        # Programs get what `ops-manager status` gives them, byte for byte.
+        out.show(client.get(loop_path(loop_id, "operator-status")), _loop, rows=None, name=None)
     return Exit.OK
 
 

@@ -10,7 +10,7 @@ from opsd.model.effects import Journal
 from opsd.model.ids import LoopId
 from opsd.model.intent import Intent, IntentStatus
 from opsd.model.run import LoopRef, Run
-from opsd.protocol import IntentsQuery
+from opsd.protocol import IntentsQuery, OperatorStatusQuery
 from opsd.store.journal import RETENTION, Retention
 from opsd.store.layout import Layout
 from opsd.store.store import Store
@@ -31,8 +31,16 @@ def _queries(*steps: Intent) -> FileQueries:
     store = Store(Layout(HOME), files, {**RETENTION, Journal.INTENT_LOG: Retention(6_000)})
     for commit in commits_of(steps):
         assert store.commit([commit], NOW).failures == ()
+    return _queries_over(files, store)
+
+
+def _queries_over(files: MemoryFiles, store: Store | None = None) -> FileQueries:
     return FileQueries(
-        store, files, rules=lambda: Rules(home=HOME), transport=lambda: LocalTransport(files, Table()), monotonic=float
+        store or Store(Layout(HOME), files),
+        files,
+        rules=lambda: Rules(home=HOME),
+        transport=lambda: LocalTransport(files, Table()),
+        monotonic=float,
     )
 
 
@@ -89,3 +97,24 @@ def test_an_intent_is_found_by_its_id_however_old_and_whosever(loop_id: LoopId) 
 
     assert queries.intent("intent-1", LOOPS) == asked[-1]
     assert queries.intent("intent-99", LOOPS) is None
+
+
+def test_the_operator_status_is_read_from_the_home_s_files() -> None:
+    files = MemoryFiles(HOME)
+    queries = _queries_over(files)
+    folder = f"{HOME}/.superloop/ops-manager/first"
+    files.make_dirs(folder)
+    files.replace(f"{folder}/state.json", b'{"transition":{"currentState":"idle"}}', sync=False)
+
+    status = queries.operator_status(LOOPS[0], OperatorStatusQuery(summary_window=7), NOW)
+
+    assert (status.lifecycle.state, status.source.repo_path, status.tuning.summary_window) == ("idle", HOME, 7)
+    with pytest.raises(LookupError, match="nothing is known of loop 'second'"):
+        queries.operator_status(LOOPS[1], OperatorStatusQuery(), NOW)
+
+
+def test_of_a_loop_that_may_name_no_folder_there_is_no_operator_status() -> None:
+    listed = Run(LoopRef(LoopId("../x"), HOME, fault="loop_id_unsafe", fault_detail="its name leads out of the folder"))
+
+    with pytest.raises(LookupError, match="listed, not managed: its name leads out of the folder"):
+        _queries().operator_status(listed, OperatorStatusQuery(), NOW)
