@@ -23,7 +23,7 @@ from opsd.batch.command import (
     repo_of,
     whole_number,
 )
-from opsd.batch.told import read_told
+from opsd.batch.told import check_replaceable, read_told
 from opsd.core.instants import whole
 from opsd.model.cursor import Cursor
 from opsd.model.ids import LoopId
@@ -51,6 +51,7 @@ def run(given: argparse.Namespace, outside: Outside) -> Outcome:
     max_events = whole_number("--max-events", given.max_events)
     folder = loop_folder(repo, loop_id)
     path = os.path.abspath(given.cursor_file) if given.cursor_file else f"{folder}/{CURSOR_NAME}"
+    check_replaceable("--cursor-file", path, outside)
     try:
         page = EventPage(
             outside.files,

@@ -11,7 +11,7 @@ from opsd.app.given_envelopes import ProjectError, read_batch, read_snapshot
 from opsd.app.project import project_state
 from opsd.batch.command import CommandError, Outcome, Outside, Parser, add_loop, add_pretty, loop_of, printed, repo_of
 from opsd.batch.home import HeldByDaemon, claim, forwarded
-from opsd.batch.told import read_told
+from opsd.batch.told import check_replaceable, read_told
 from opsd.batch.whereabouts import checkout_of
 from opsd.model.effects import Document
 from opsd.model.ids import LoopId
@@ -35,6 +35,7 @@ def run(given: argparse.Namespace, outside: Outside) -> Outcome:
     layout = Layout(repo)
     own = layout.document(loop_id, Document.STATE)
     elsewhere = os.path.abspath(given.state_file) if given.state_file else own
+    check_replaceable("--state-file", elsewhere, outside)
     request = _request(given, loop_id, outside)
     if elsewhere != own:
         return _projected(Layout(repo, {Document.STATE: elsewhere}), loop_id, request, outside)

@@ -307,6 +307,9 @@ class TestInputs:
         assert papers.evaluated() == empty
         assert empty["status"] == "healthy"
 
+    def test_the_null_device_is_empty(self) -> None:
+        assert run("health", "--state-file", "/dev/null", "--intents-file", "/dev/null").code == 0
+
     @pytest.mark.parametrize("name", ["state", "heartbeat-state", "sequence-state", "transport-health"])
     @pytest.mark.parametrize("text", ["{no json", "[]", "7", " "])
     def test_a_corrupt_one_ends_it(self, papers: Papers, name: str, text: str) -> None:

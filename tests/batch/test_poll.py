@@ -247,6 +247,13 @@ class TestFailClosed:
 
         assert numbers(poll(checkout, "--max-events", "3")) == [1, 2, 3]
 
+    def test_what_is_no_file_is_not_put_away(self, checkout: Checkout, tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+
+        for path in ("/dev/null", str(tmp_path / "folder")):
+            done = refused(checkout, "--from-start", "--cursor-file", path)
+            assert f"--cursor-file {path} is there, and no regular file" in done.err
+
     def test_a_cursor_that_cannot_be_written_is_told_before_any_event(self, checkout: Checkout, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
 

@@ -1,6 +1,9 @@
 """`ops-manager project-state`: the projection, the file it goes to, and whose turn it is. Source: loop-core 4, 13."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +211,22 @@ class TestDivergence:
         assert told.transition.current_state is told.projection.status is says.status
 
 
+class TestPipes:
+    def test_a_snapshot_from_a_pipe_and_no_events(self, running: Inputs, tmp_path: Path) -> None:
+        words = (*running.checkout.flags, "--snapshot-file", "/dev/stdin", "--events-file", "/dev/null")
+
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "opsd.batch", "project-state", *words],
+            input=running.snapshot.read_bytes(),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert json.loads(done.stdout)["transition"]["triggeringSignal"] == "snapshot_status:running"
+
+
 class TestFailClosed:
     def refused(self, inputs: Inputs, *words: str) -> str:
         done = run("project-state", *inputs.flags, *words)
@@ -268,6 +287,13 @@ class TestFailClosed:
         assert (done.code, done.out) == (1, "")
         assert "required artifact missing" in done.err
         assert not (checkout.ours / "state.json").exists()
+
+    def test_what_is_no_file_is_not_put_away(self, running: Inputs, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+
+        assert "pipe is there, and no regular file" in self.refused(running, "--state-file", str(pipe))
+        assert pipe.is_fifo()
 
     def test_a_file_that_cannot_be_written(self, running: Inputs) -> None:
         done = run("project-state", *running.flags, "--state-file", str(running.snapshot / "state.json"))
