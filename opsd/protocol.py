@@ -408,6 +408,12 @@ class SpriteIntentRequest(IntentRequest, frozen=True, rename="camel", forbid_unk
     loop_id: str
 
 
+class ContractRequest(IntentRequest, frozen=True, kw_only=True):
+    """What the contract's command asks for; nothing that travels. Its `timeout_s` may be 0: one look."""
+
+    interval_s: float = 2.0
+
+
 class Submitted(msgspec.Struct, frozen=True):
     """What the control desk answers to a request; an `IntentReply` is made of it."""
 

@@ -263,7 +263,7 @@ class SoloDesk:
         """
         if self._unread is not None:
             raise Unwritable(f"what was asked for before cannot be read: {self._unread}")
-        asked = self._drafted(command)
+        asked = drafted(command, self.loop_id, ourselves(), self._book().ordinal + 1, self._now())
         known = self._known(asked, command) if command.key_given else None
         for intent in [each for each in self._intents.values() if each.is_open]:
             self._settle(intent, patient=known is not None and intent.id == known.id)
@@ -295,30 +295,6 @@ class SoloDesk:
             raise KeyTaken(key_taken(asked.idempotency_key, found.id))
         return None if found is None else self._intents.get(found.id, found)
 
-    def _drafted(self, command: ControlCommand) -> Intent:
-        now = self._now()
-        kind, options = IntentKind(command.intent), options_of(command)
-        return life.recorded(
-            id=uuid.uuid4().hex,
-            loop_id=self.loop_id,
-            kind=kind,
-            requested_by=command.by,
-            actor=_ourselves(),
-            trace_id=command.trace_id,
-            idempotency_key=command.idempotency_key,
-            # A key that goes to a service is bound there: here another request may come under it, from that service.
-            key_given=command.key_given and command.service is None,
-            fingerprint=identity.fingerprint(self.loop_id, kind, command.by, command.note, "", Fence(), options),
-            ordinal=self._book().ordinal + 1,
-            now=now,
-            expires_at=now + _STANDS,
-            transport=command.transport,
-            note=command.note,
-            options=options,
-            retry_attempts=command.retry_attempts,
-            retry_backoff_s=command.retry_backoff_seconds,
-        )
-
     def _book(self) -> books.Book:
         return books.book_of(sorted(self._intents.values(), key=lambda each: each.ordinal))
 
@@ -337,6 +313,31 @@ class SoloDesk:
             was_done = before is not None and before.execution is not None
             raise Unwritable(f"{failure.path} cannot be written: {failure.problem}", intent if was_done else None)
         self._intents[intent.id] = intent
+
+
+def drafted(command: ControlCommand, loop_id: LoopId, actor: Actor, ordinal: int, now: datetime) -> Intent:
+    """The intent that the command asks for."""
+    kind, options = IntentKind(command.intent), options_of(command)
+    return life.recorded(
+        id=uuid.uuid4().hex,
+        loop_id=loop_id,
+        kind=kind,
+        requested_by=command.by,
+        actor=actor,
+        trace_id=command.trace_id,
+        idempotency_key=command.idempotency_key,
+        # A key that goes to a service is bound there: here another request may come under it, from that service.
+        key_given=command.key_given and command.service is None,
+        fingerprint=identity.fingerprint(loop_id, kind, command.by, command.note, "", Fence(), options),
+        ordinal=ordinal,
+        now=now,
+        expires_at=now + _STANDS,
+        transport=command.transport,
+        note=command.note,
+        options=options,
+        retry_attempts=command.retry_attempts,
+        retry_backoff_s=command.retry_backoff_seconds,
+    )
 
 
 def stands(intent: Intent, now: datetime) -> bool:
@@ -368,7 +369,7 @@ def options_of(command: ControlCommand) -> Options:
     )
 
 
-def _ourselves() -> Actor:
+def ourselves() -> Actor:
     uid = os.getuid()
     try:
         user = pwd.getpwuid(uid).pw_name

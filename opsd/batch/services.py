@@ -17,8 +17,7 @@ from opsd.model.observation import Observation
 from opsd.model.run import LoopRef
 from opsd.ports import Ask, Transport
 from opsd.services.http import HttpServices
-from opsd.services.tokens import DEFAULT_NAME, Tokens
-from opsd.services.trust import Trust
+from opsd.services.lent import lent
 
 R = TypeVar("R")
 
@@ -34,15 +33,9 @@ def with_services(token: str | None, outside: Outside, talk: Callable[[HttpServi
     """What `talk` comes to. `token` is what the service is shown; without one it is asked without."""
 
     async def session() -> R:
-        offload = _AtOnce()
-        variables = {DEFAULT_NAME: token} if token is not None else {}
-        tokens = Tokens(outside.files, offload, folders=(), variables=variables)
-        trust = Trust(outside.variable("OPSD_SERVICE_CA_FILE"))
-        services = HttpServices(trust=trust, tokens=tokens, clock=SystemClock(), offload=offload)
-        try:
+        ca_file, clock = outside.variable("OPSD_SERVICE_CA_FILE"), SystemClock()
+        async with lent(token, ca_file=ca_file, files=outside.files, offload=_AtOnce(), clock=clock) as services:
             return await talk(services)
-        finally:
-            await services.aclose()
 
     return anyio.run(session)
 

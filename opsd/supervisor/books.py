@@ -108,9 +108,14 @@ class Books:
         for book in list(self._books.values()):
             yield from book.open
 
-    def in_flight(self, loop_ids: Sequence[LoopId]) -> Intent | None:
-        """The intent that is being carried out on one of these loops."""
-        return next((each for loop_id in loop_ids for each in self.of(loop_id).open if each.is_in_flight), None)
+    def in_flight(self, loop_ids: Sequence[LoopId], transport: str) -> Intent | None:
+        """The intent that is being carried out on one of these loops that way.
+
+        One that a service was asked for does nothing here, unless that service is this very process: then that is
+        another intent.
+        """
+        open_ = (each for loop_id in loop_ids for each in self.of(loop_id).open)
+        return next((each for each in open_ if each.is_in_flight and each.transport == transport), None)
 
     def unread(self, loop_ids: Sequence[LoopId]) -> str | None:
         """Why it is not known what was asked of one of these loops before this start, if it is not."""

@@ -270,6 +270,8 @@ class Carrier:
         """How long its evidence is still looked for: some time is left even where a restart came late."""
         execution = intent.execution
         began = (execution.ended_at or execution.started_at) if execution is not None else intent.updated_at
+        if not intent.options.timeout_s:
+            return 0.0  # one look is what its caller wants
         left_s = intent.options.timeout_s - max(0.0, (self._clock.now() - began).total_seconds())
         return left_s if left_s > 0 else AFTER_RESTART_S
 

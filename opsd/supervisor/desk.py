@@ -5,7 +5,8 @@ A checkout and not a loop is the unit, because the runtime's cancel ends whateve
 """
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -20,11 +21,12 @@ from opsd.model.acts import Scene
 from opsd.model.ids import LoopId
 from opsd.model.intent import DECISIONS, Actor, Intent, IntentStatus, Options, Refusal, Stage
 from opsd.model.mode import Mode
-from opsd.model.run import Run
+from opsd.model.run import Run, ServiceRef
 from opsd.model.transport import TransportMode
 from opsd.ports import Clock
 from opsd.protocol import (
     AckRequest,
+    ContractRequest,
     IntentRequest,
     ModePage,
     ModeRequest,
@@ -51,6 +53,9 @@ from opsd.supervisor.switches import Switches
 TURN_WITHIN = timedelta(seconds=120)
 """An intent that has not had its turn by then is given up: what its operator saw is too old to act on."""
 LOOK_AGAIN_S = 1.0
+_INTERVAL_S = Options().interval_s
+_NO_SERVICE = ServiceRef("")
+"""What is written down of how requests are repeated, where none is made."""
 
 
 class Desk:
@@ -104,7 +109,7 @@ class Desk:
             IdempotencyConflict: the key stands for another request.
         """
         member = self._managed(loop_id)
-        async with self._at_checkout.setdefault(member.run.ref.place, anyio.Lock()):
+        async with self.at_checkout(member.run):
             unread = self._books.unread(self._in_checkout(member.run))
             if request.idempotency_key is not None and not request.dry_run and unread is None:
                 known = await self._replayed(loop_id, request, request.idempotency_key)
@@ -230,6 +235,22 @@ class Desk:
             self._managed(loop_id)
         await self._profiles.set(loop_id, request, actor)
         return self._profiles.told(loop_id)
+
+    # For one-shot commands that ask a service themselves
+
+    def at_checkout(self, run: Run) -> anyio.Lock:
+        """Whoever holds it is the only one to take an intent in there."""
+        return self._at_checkout.setdefault(run.ref.place, anyio.Lock())
+
+    @contextmanager
+    def carried(self, intent: Intent) -> Iterator[None]:
+        """While inside, nobody here carries the intent; what is in flight afterwards is followed as usual."""
+        self._carried.add(intent.id)
+        try:
+            yield
+        finally:
+            self._carried.discard(intent.id)
+            self._bell.ring()
 
     # For the supervisor
 
@@ -382,7 +403,7 @@ class Desk:
         loop_id, book = run.ref.loop_id, self._books.of(run.ref.loop_id)
         approval = (scene if scene is not None else run.artifacts).approval.value
         candidate = approval.digest if request.intent in DECISIONS and approval is not None else None
-        facts = run.fold.run
+        facts, service = run.fold.run, run.ref.service if run.ref.is_remote else None
         key = request.idempotency_key or identity.default_key(
             loop_id,
             facts.run_id if facts is not None else None,
@@ -409,11 +430,13 @@ class Desk:
             reason=request.reason,
             expect=request.expect,
             options=_options(request, now),
+            retry_attempts=service.retry_attempts if service is not None else _NO_SERVICE.retry_attempts,
+            retry_backoff_s=service.retry_backoff_s if service is not None else _NO_SERVICE.retry_backoff_s,
         )
 
     def _in_flight(self, run: Run) -> Intent | None:
         """What is being carried out in the checkout, on this loop or on another."""
-        return self._books.in_flight(self._in_checkout(run))
+        return self._books.in_flight(self._in_checkout(run), run.ref.transport)
 
     def _in_checkout(self, run: Run) -> list[LoopId]:
         return [member.loop_id for member in self._roster.in_checkout(run.ref.place)]
@@ -448,6 +471,8 @@ def _options(request: IntentRequest, now: datetime | None) -> Options:
         override_divergence=request.override_divergence,
         clear_stale=request.clear_stale,
         pause_until=until,
+        as_contract=isinstance(request, ContractRequest),
+        interval_s=request.interval_s if isinstance(request, ContractRequest) else _INTERVAL_S,
     )
 
 
