@@ -79,8 +79,8 @@ class OneShotControl:
     async def _here(self, loop_id: LoopId, command: ControlCommand, actor: Actor) -> OneShotReply:
         if self._run(loop_id).ref.is_remote:
             problem = (
-                f"--transport local: opsd reaches {loop_id!r} over its service; pass --transport sprite_service and its "
-                f"--service-base-url, or have opsd reach it locally: opsctl transport set {loop_id} local"
+                f"--transport local: opsd reaches {loop_id!r} over its service; pass --transport sprite_service and "
+                f"--service-base-url, or have opsd reach it locally: opsctl transport {loop_id} local"
             )
             return OneShotReply(1, error=problem)
         request = ContractRequest(
@@ -192,9 +192,7 @@ def _ref(run: Run, command: ControlCommand) -> LoopRef:
 
 def _told(intent: Intent) -> OneShotReply:
     if intent.is_in_flight:
-        problem = (
-            f"the {intent.intent} is {intent.status} and goes on; opsctl intent {intent.id} says what becomes of it"
-        )
+        problem = f"the {intent.intent} is {intent.status} and goes on; opsctl intent {intent.id} says how it ends"
         return OneShotReply(AMBIGUOUS_EXIT, error=problem)
     return OneShotReply(exit_code(intent), msgspec.Raw(msgspec.json.encode(intent_row(intent))))
 
