@@ -105,7 +105,7 @@ def operator_status(
     now: datetime,
 ) -> OperatorStatus:
     """`held_by` is the live process that holds the home, if one does."""
-    health = _object(read.state, "health") or read.health or {}
+    health = _first(_object(read.state, "health"), read.health) or {}
     manager, silence = _manager(read, health, held_by, now)
     traces = _traces(read)
     return OperatorStatus(
@@ -148,7 +148,7 @@ def operator_status(
             advice.rationale,
             advice.telemetry,
         ),
-        drift=_given(read.drift or _object(read.state, "drift")),
+        drift=_given(_first(read.drift, _object(read.state, "drift"))),
         alerts=_alerts(read.dispatch, read.last_delivery),
         trace_linkage=traces,
         files=files,
@@ -375,6 +375,10 @@ def _at(document: Mapping[str, object] | None, *path: str) -> object:
 def _object(document: Verbatim | None, name: str) -> Verbatim | None:
     found = _at(document, name)
     return found if isinstance(found, dict) else None
+
+
+def _first(one: T | None, other: T | None) -> T | None:
+    return other if one is None else one
 
 
 def _text(*found: object) -> str | None:
