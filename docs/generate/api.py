@@ -112,7 +112,9 @@ def _one_form(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         record = schema["$ref"].rpartition("/")[2]
         words = _schema(record).get("enum")
-        return code(record) if words is None else " or ".join(code(word) for word in words)
+        return code(record) if words is None else _one_of(words)
+    if "enum" in schema:
+        return _one_of(schema["enum"])
     name = schema.get("format") or schema["type"]
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and most is not None:
@@ -123,6 +125,10 @@ def _one_form(schema: dict[str, Any]) -> str:
     if schema.get("maxLength") is not None:
         return f"{name}, {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     return f"{name}, {least} or more" if least is not None else str(name)
+
+
+def _one_of(words: list[str]) -> str:
+    return " or ".join(code(word) for word in words)
 
 
 def _default(schema: dict[str, Any]) -> str:
