@@ -68,22 +68,23 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: argparse.Namespace, outside: Outside) -> Outcome:
     request = _request(given, outside)
-    answer, attempt = _once(request), 1
+    answer, attempt = _once(request, outside), 1
     while not answer.is_ok and attempt < request.attempts and _may_repeat(request, answer):
         threading.Event().wait(min(_PAUSE_LONGEST_S, request.backoff_s * attempt))
-        answer, attempt = _once(request), attempt + 1
+        answer, attempt = _once(request, outside), attempt + 1
     if answer.is_ok:
         return Outcome(answer.body)
     end = defuse_lines(answer.body.decode("utf-8", "backslashreplace")).splitlines()[-_LINES_MAX:]
     times = f" after {attempt} attempts" if attempt > 1 else ""
     told = "\n".join([answer.problem] if answer.problem else end)
-    raise CommandError(
-        f"service request failed: {request.method} {request.url} -> {answer.code}{times}\n{told}".rstrip()
-    )
+    asked = f"service request failed: {request.method} {request.url} -> {answer.code}{times}"
+    raise CommandError(f"{asked}\n{told}".rstrip())
 
 
 def _request(given: argparse.Namespace, outside: Outside) -> Request:
     method = one_of("--method", given.method.upper(), METHODS)
+    if "@" in given.base_url:
+        raise CommandError("--base-url holds a user or a password; give a token instead")
     body = _body(given.body_file, outside) if method == "POST" else None
     token = given.token or outside.variable("OPS_MANAGER_SERVICE_TOKEN")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "opsd"}
@@ -138,39 +139,36 @@ def _has_key(request: Request) -> bool:
         return False
 
 
-def _once(request: Request) -> Answer:
+def _once(request: Request, outside: Outside) -> Answer:
     """One attempt. httpx is loaded by who really asks."""
-    import time
-
     import httpx
 
-    ends_s = time.monotonic() + request.total_s
+    ends_s = outside.monotonic() + request.total_s
     timeout = httpx.Timeout(request.total_s, connect=request.connect_s)
     try:
         with (
             httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False) as client,
             client.stream(request.method, request.url, headers=request.headers, content=request.body) as response,
         ):
-            return _whole(response, ends_s - time.monotonic())
+            return _whole(response, ends_s, outside)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise CommandError(
             f"--base-url {request.url!r} cannot be asked ({error}); it must look like https://sprite.example:8787"
         ) from None
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        return Answer(_NO_STATUS, problem=f"{error or 'no connection in time'}", is_sent=False)
+        return Answer(_NO_STATUS, problem=str(error) or "no connection in time", is_sent=False)
     except httpx.HTTPError as error:
         return Answer(_NO_STATUS, problem=f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _whole(response: "httpx.Response", left_s: float) -> Answer:
+def _whole(response: "httpx.Response", ends_s: float, outside: Outside) -> Answer:
     """The whole answer. httpx's own limits are for each piece, which a slow drip never misses."""
-    import time
-
-    ends_s, pieces, size_bytes = time.monotonic() + left_s, [], 0
+    pieces: list[bytes] = []
+    size_bytes = 0
     for piece in response.iter_bytes():
         pieces.append(piece)
         size_bytes += len(piece)
-        if time.monotonic() > ends_s:
+        if outside.monotonic() > ends_s:
             return Answer(_NO_STATUS, problem="its answer did not end within --max-time-seconds")
         if size_bytes > _BODY_BYTES_MAX:
             return Answer(_NO_STATUS, problem=f"its answer has more than {_BODY_BYTES_MAX} bytes")
