@@ -69,7 +69,7 @@ def one_pass(
         return passed
     if projection.mismatch_at - now > SETTLES_WITHIN:
         return passed
-    return _look(transport, run, options, rules, cursor_line, later(projection.mismatch_at), monotonic)
+    return _look(transport, run, options, rules, telemetry, cursor_line, later(projection.mismatch_at), monotonic)
 
 
 def _look(

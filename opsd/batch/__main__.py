@@ -41,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has gone; what is still buffered has nowhere to go, not even at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: the answer could not be written out: {error.strerror or error}", file=sys.stderr)
+        return _FAILED
     return code
 
 

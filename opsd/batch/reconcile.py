@@ -4,6 +4,7 @@ Prints the state, or the health of a loop that could not be looked at, which is 
 """
 
 import argparse
+import os
 from collections.abc import Mapping
 from typing import Final, get_args
 
@@ -26,6 +27,7 @@ from opsd.batch.command import (
     whole_number,
 )
 from opsd.batch.home import HeldByDaemon, cannot_honour, claim, forwarded
+from opsd.batch.told import check_replaceable
 from opsd.batch.whereabouts import ref_of
 from opsd.model.effects import Document, Journal
 from opsd.model.ids import LoopId
@@ -82,7 +84,7 @@ def add_arguments(parser: Parser) -> None:
 def run(given: argparse.Namespace, outside: Outside) -> Outcome:
     repo, loop_id = repo_of(given), loop_of(given)
     options = options_of(given, outside, repo, loop_id)
-    moved = {what: getattr(given, name) for name, what in MOVABLE.items() if getattr(given, name)}
+    moved = _moved(given, outside)
     layout = Layout(repo, moved)
     try:
         with claim(layout, outside):
@@ -125,6 +127,16 @@ def _service(given: argparse.Namespace, outside: Outside) -> ServiceWay:
         raise CommandError("--service-base-url is required when --transport sprite_service")
     token = given.service_token or outside.variable("OPS_MANAGER_SERVICE_TOKEN")
     return ServiceWay(given.service_base_url.removesuffix("/"), token)
+
+
+def _moved(given: argparse.Namespace, outside: Outside) -> dict[Document | Journal, str]:
+    """Where files lie that a flag names, from the root: what is no file there is not put away for one."""
+    moved = {}
+    for name, what in MOVABLE.items():
+        if path := getattr(given, name):
+            moved[what] = os.path.abspath(path)
+            check_replaceable(f"--{name.replace('_', '-')}", moved[what], outside)
+    return moved
 
 
 def _drift(given: argparse.Namespace, outside: Outside, catalog: ProfileCatalog) -> DriftOptions:

@@ -1,6 +1,7 @@
 """`ops-manager reconcile` over a local loop: what it prints, writes and ends with. Source: loop-core 5, 9, 10, 13."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -370,6 +371,39 @@ class TestFilesElsewhere:
 
         assert run("reconcile", *old.flags, *words).document["transition"]["previousState"] != "none"
         assert [row["eventsIngested"] for row in old.rows("telemetry/reconcile.jsonl")] == [3, 0]
+
+    def test_they_may_be_named_from_where_the_caller_stands(self, checkout: Checkout) -> None:
+        here = os.path.relpath(checkout.folder.parent / "state.json")
+
+        run("reconcile", *checkout.flags, "--state-file", here)
+
+        assert (checkout.folder.parent / "state.json").exists()
+
+    @pytest.mark.parametrize("path", ["/dev/null", "/tmp"])
+    def test_what_is_no_file_is_not_put_away_for_one(self, checkout: Checkout, path: str) -> None:
+        done = run("reconcile", *checkout.flags, "--state-file", path)
+
+        assert (done.code, done.out) == (1, "")
+        assert f"--state-file {path}" in done.err
+
+
+class TestTheWayOut:
+    def test_an_answer_that_cannot_be_written_out_is_a_failure(self, checkout: Checkout) -> None:
+        words = [sys.executable, "-I", "-m", "opsd.batch", "reconcile", *checkout.flags]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith("error: the answer could not be written out: ")
+
+    def test_a_reader_that_has_gone_is_no_matter(self, checkout: Checkout) -> None:
+        words = [sys.executable, "-I", "-m", "opsd.batch", "reconcile", *checkout.flags]
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writing)
+
+        assert (done.returncode, done.stderr) == (1, "")
 
 
 class TestTurns:
