@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from opsd.protocol import ErrorReply, ProfilePage, ProfileReply, ProfileSource
+from opsd.protocol import ErrorReply, ProfilePage, ProfileReply, ProfileSource, TuningReply
 from tests.api.wire import Answer, ask
 from tests.api.world import World, a_world
 from tests.doubles.desk import a_full_disk
@@ -97,3 +97,13 @@ async def test_nobody_chooses_for_a_loop_that_there_is_not(tmp_path: Path) -> No
         answer = await choose(world, "/v1/loops/docs-71/profile", profile="strict", reason="why")
 
     assert refused_in(answer) == (404, "unknown_loop")
+
+
+async def test_before_the_first_sample_there_is_a_profile_and_no_advice(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        told = msgspec.json.decode((await world.get("/v1/loops/docs-17/tuning")).body, type=TuningReply)
+        unknown = await world.get("/v1/loops/docs-71/tuning")
+
+    assert (told.tuning, told.drift, told.next) == (None, None, None)
+    assert told.profile.thresholds.profile == "balanced"
+    assert refused_in(unknown) == (404, "unknown_loop")

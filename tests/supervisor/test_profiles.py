@@ -93,6 +93,11 @@ async def test_a_profile_that_leaves_the_catalog_is_told_and_comes_back_with_it(
         assert judged_by(world, A) == "strict"
         assert world.codes() == []
 
+        world.supervisor.retune(replace(world.tuning, basis=ThresholdBasis(without)))
+        await world.desk.set_profile(A, a_choice(None), RIYA)
+
+        assert world.codes() == []
+
 
 async def test_what_there_is_not_or_makes_no_sense_changes_nothing() -> None:
     async with supervised(a_world(), "a") as world:
