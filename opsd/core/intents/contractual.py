@@ -25,6 +25,7 @@ from opsd.model.observation import ProcessSighting
 from opsd.model.run import Run
 from opsd.model.runtime import Presence
 
+_COMPLETE = "loop_complete"
 _REJECTED = "approval_rejected"
 
 
@@ -56,8 +57,11 @@ def _inactive(mark: Watermark, run: Run, scene: Scene) -> Verdict | None:
 def _completed(mark: Watermark, run: Run) -> Verdict | None:
     facts, fold = run.fold.run, run.fold
     ended = facts.ended if facts is not None and facts.ending is Ending.COMPLETE else None
-    if ended is not None and is_beyond(ended, mark, fold):
-        return confirmed(COMPLETION_OBSERVED, quoted(ended))
+    # A run that has asked for approval has ended, as far as its own log goes: what else is said of it comes after that.
+    said = fold.last if fold.last is not None and fold.last.name == _COMPLETE else None
+    for event in (ended, said):
+        if event is not None and is_beyond(event, mark, fold):
+            return confirmed(COMPLETION_OBSERVED, quoted(event))
     summary = on_file(run.artifacts.summary)
     entry = summary.latest if summary is not None else None
     if entry is not None and entry.completion_ok is True and _is_since(run.artifacts.summary.mtime, mark.at):
