@@ -57,6 +57,7 @@ EVENTS: Mapping[str, str] = {
     "service.failed": "A part of the daemon ended with an error and is started again after a backoff.",
     "service.gave_up": "A part of the daemon cannot be mended by starting it again; the daemon ends.",
     "api.request": "A request over the socket, with the peer's uid, pid and user: acts and refusals, reads at debug.",
+    "sprite.beside": "The service answers beside the daemon that holds the home, and hands on to it whatever acts.",
     "sprite.listening": "The service inside a sprite takes requests: where, and whether they need a token.",
     "sprite.request": "A request over TCP: what changes something or was refused for the token, reads at debug level.",
     "sprite.token_unusable": "The service's token cannot be read any more; nobody is let in until it can.",

@@ -35,11 +35,16 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     stopping: anyio.Event
 
 
-class Sprite(Ground, frozen=True, kw_only=True):
+class Watching(Ground, frozen=True, kw_only=True):
+    """A service whose loops can be followed closely."""
+
+    observer: Observer
+
+
+class Sprite(Watching, frozen=True, kw_only=True):
     """A service with a supervisor behind it. `services` is what the control socket's handlers work with."""
 
     services: Services
-    observer: Observer
 
 
 class Call(msgspec.Struct, frozen=True):

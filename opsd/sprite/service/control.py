@@ -27,7 +27,7 @@ from opsd.model.ids import LoopId
 from opsd.model.intent import DECISIONS, NEVER_EXECUTED, Actor, Fence, Intent, IntentKind
 from opsd.model.wire import INTENTS, WAIT_MAX_S
 from opsd.protocol import IntentRequest, Submitted, WaitFor
-from opsd.sprite.service.calls import Call, Sprite, converted, json_object, loop_of
+from opsd.sprite.service.calls import Call, Ground, Sprite, converted, json_object, loop_of
 from opsd.sprite.service.errors import INVALID_REQUEST, REFUSED, ErrorWords, ServiceError
 from opsd.sprite.service.oldkeys import OldAnswer
 from opsd.supervisor.fleet import FleetError
@@ -64,7 +64,32 @@ class ControlReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     error: ErrorWords | None = None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A control request in the desk's words, and for how long its answer may be held back."""
+
+    loop_id: LoopId
+    request: IntentRequest
+    wait_s: float
+    trace_id: str | None
+
+
 async def control(sprite: Sprite, call: Call) -> Response:
+    asked = await asked_for(sprite, call)
+    if isinstance(asked, Response):
+        return asked
+    submitted = await _submitted(sprite, asked.loop_id, asked.request, actor_of(call))
+    intent = submitted.intent
+    if intent.is_in_flight:
+        intent = await awaited(sprite, intent, asked.wait_s)
+    return answer(intent, replayed=submitted.replayed, trace_id=asked.trace_id, call=call)
+
+
+async def asked_for(sprite: Ground, call: Call) -> Asked | Response:
+    """What is asked for, or what was answered when an earlier service was asked under the same key.
+
+    Raises:
+        ServiceError: it makes no sense.
+    """
     given = json_object(call.body)
     loop_id = loop_of(text_of(given, "loopId"))
     kind = kind_of(given)
@@ -85,11 +110,7 @@ async def control(sprite: Sprite, call: Call) -> Response:
         },
         IntentRequest,
     )
-    submitted = await _submitted(sprite, loop_id, request, actor_of(call))
-    intent = submitted.intent
-    if intent.is_in_flight:
-        intent = await awaited(sprite, intent, body.wait)
-    return _answer(intent, replayed=submitted.replayed, trace_id=trace_id, knows_intents=INTENTS in call.features)
+    return Asked(loop_id, request, body.wait, trace_id)
 
 
 def actor_of(call: Call) -> Actor:
@@ -125,8 +146,9 @@ async def _submitted(sprite: Sprite, loop_id: LoopId, request: IntentRequest, ac
         raise ServiceError(REFUSED, str(error), reason=ErrorCode.UNKNOWN_LOOP) from None
 
 
-def _answer(intent: Intent, *, replayed: bool, trace_id: str | None, knows_intents: bool) -> Response:
-    code = exit_code(intent)
+def answer(intent: Intent, *, replayed: bool, trace_id: str | None, call: Call) -> Response:
+    """How the outcome looks to whoever asked; see above."""
+    code, knows_intents = exit_code(intent), INTENTS in call.features
     reply = ControlReply(
         ok=code == 0,
         exit_code=code,

@@ -20,6 +20,7 @@ NOT_IMPLEMENTED: Final = "not_implemented"
 RATE_LIMITED: Final = "rate_limited"
 OVERLOADED: Final = "overloaded"
 REFUSED: Final = "refused"
+HOLDER_GONE: Final = "holder_gone"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -40,6 +41,9 @@ ERROR_CODES: Final[Mapping[str, Entry]] = {
         502,
         "The runtime's files do not make an answer; `reason` is `unknown_loop`, `artifacts_missing`, "
         "`artifacts_unreadable`, `cursor_ahead` or `invalid_event`.",
+    ),
+    HOLDER_GONE: Entry(
+        503, "The daemon that holds the home does not answer, so nothing can be done; the files can still be read."
     ),
     OVERLOADED: Entry(503, "Too much is being answered already, or a part of the service is not in time."),
 }

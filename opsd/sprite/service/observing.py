@@ -65,6 +65,11 @@ class Observer:
             watched.news.set()
             watched.news = anyio.Event()
 
+    def passed_all(self) -> None:
+        """Where nobody supervises, every loop is looked at again at this moment."""
+        for loop_id in list(self._watched):
+            self.passed(loop_id)
+
     async def answer(self, request: ObserveRequest) -> bytes:
         """The encoded `ObserveReply`, held back for up to `wait_s` while it would say nothing new."""
         loop_id = LoopId(request.loop_id)

@@ -63,9 +63,9 @@ class SpriteService:
         flags = ("--repo", str(self.repo), "--port", str(self.port), *self._flags)
         with self._log.open("wb") as log:
             self.process = spawn("sprite-service", *flags, out=log, variables=self._variables)
-        wait_until(lambda: self.process.poll() is not None or "daemon.ready" in self.text(), "it is ready")
+        wait_until(lambda: self.process.poll() is not None or self._is_ready(), "it is ready")
         assert self.process.poll() is None, self.text()
-        self.port = next(line["port"] for line in self.log() if line["event"] == "sprite.listening")
+        self.port = next(line["port"] for line in self.log() if line["event"] in ("sprite.listening", "sprite.beside"))
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -74,6 +74,9 @@ class SpriteService:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(LIMIT_S)
+
+    def _is_ready(self) -> bool:
+        return any(event in self.text() for event in ("daemon.ready", "sprite.beside"))
 
     def text(self) -> str:
         return self._log.read_text()

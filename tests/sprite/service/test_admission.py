@@ -149,13 +149,6 @@ def test_a_port_that_is_taken_is_said_to_be(live: Sprite, tmp_path: Path) -> Non
     assert "somebody listens on" in err
 
 
-def test_a_home_that_somebody_works_on_is_said_to_be(live: Sprite) -> None:
-    code, _, err = finished("sprite-service", "--repo", str(live.place.repo), "--insecure-no-token", "--port", "0")
-
-    assert code == ExitCode.LOCKED
-    assert str(live.service.process.pid) in err
-
-
 def test_the_control_socket_is_there_as_well(live: Sprite) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(LIMIT_S)
