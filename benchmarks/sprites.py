@@ -66,7 +66,7 @@ class Sprites:
     def __init__(self, mine: SpritesTask) -> None:
         self.state = State()
         self._mine = mine
-        self._apps: dict[str, ServiceApp] = {}
+        self._apps: dict[str, ServiceApp[Sprite]] = {}
 
     def open(self) -> None:
         # One socket for all of 127.0.0.0/8: whoever else finds it has no token.

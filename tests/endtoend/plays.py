@@ -29,6 +29,7 @@ BEGINS = (*BEFORE, *STARTS)
 WAITS = "awaiting_approval/awaiting_approval healthy approval_pending"
 COMPLETE = "complete/complete healthy"
 CRASHED = "crashed/failed critical runtime_process_missing"
+LONG_CRASHED = "?crashed/failed critical ingest_stale runtime_process_missing"
 PAUSED = "paused/running healthy run_paused"
 CANCELLED = "cancelled/stopped healthy run_cancelled"
 AT_ITS_LIMIT = "stopped/stopped degraded max_iterations_reached"
@@ -42,13 +43,13 @@ STORIES: Mapping[str, tuple[str, ...]] = {
     "approved": (*BEGINS, WAITS, "approved_not_taken_up/idle healthy decision_not_taken_up", *QUICKLY, COMPLETE),
     "rejected": (*BEGINS, WAITS, "rejected_not_taken_up/idle healthy decision_not_taken_up", *STARTS, WAITS),
     "cancelled": (*BEFORE, *QUICKLY, CANCELLED),
-    "killed": (*BEGINS, CRASHED, CANCELLED, *STARTS, COMPLETE),
+    "killed": (*BEGINS, CRASHED, LONG_CRASHED, CANCELLED, *STARTS, COMPLETE),
     "stuck": (*BEGINS, "stuck/stopped degraded run_stuck"),
     "no-progress": (*BEGINS, "stuck/stopped degraded no_progress"),
     "max-iterations": (*BEGINS, AT_ITS_LIMIT),
     "tests-failing": (*BEGINS, "?running/running healthy tests_failing", AT_ITS_LIMIT),
     "role-timeout": (*BEGINS, "?busy/running healthy", "failed/failed degraded role_timed_out"),
-    "role-error": (*BEGINS, CRASHED),
+    "role-error": (*BEGINS, CRASHED, LONG_CRASHED),
     "rate-limited": (*BEGINS, "rate_limited/stopped degraded run_rate_limited"),
     "usage-limited": (*BEGINS, "failed/failed degraded usage_limited"),
     "lifecycle-failed": (*BEGINS, "stopped/stopped degraded lifecycle_gate_failed"),
@@ -74,7 +75,7 @@ STORIES: Mapping[str, tuple[str, ...]] = {
         "stopped/stopped degraded max_iterations_reached recovery_waiting",
     ),
     "steady": BEGINS,
-    KILLED_BY_HAND: (*BEGINS, CRASHED),
+    KILLED_BY_HAND: (*BEGINS, CRASHED, LONG_CRASHED),
     PAUSED_BY_HAND: (*BEGINS, "paused/running healthy run_paused", RUNNING),
 }
 
