@@ -39,7 +39,7 @@ from opsd.model.transport import TransportMode
 from opsd.ports import Processes, Transport
 from opsd.processes import ProcFs, boot_id
 from opsd.services.http import HttpServices
-from opsd.services.once import look_once
+from opsd.services.lent import lent
 from opsd.services.tokens import Tokens
 from opsd.services.trust import Trust
 from opsd.settings import Loaded, Settings, SettingsError
@@ -364,10 +364,10 @@ class _Daemon:
     def _outward(self, files: Disk) -> Outward:
         """What one-shot commands need of the outside, as they would have it without a daemon."""
         reading = WorkerThreads(_SERVICE_THREADS, may_be_left_behind=True)
-        ask = partial(
-            look_once, ca_file=self._loaded.settings.service_ca_file, files=files, offload=reading, clock=self._clock
+        lend = partial(
+            lent, ca_file=self._loaded.settings.service_ca_file, files=files, offload=reading, clock=self._clock
         )
-        return Outward(lambda: LocalTransport(files, self._processes()), ask)
+        return Outward(lambda: LocalTransport(files, self._processes()), lend)
 
     def _processes(self) -> Processes:
         return ProcFs() if self._loaded.settings.process_evidence else _NoEvidence()

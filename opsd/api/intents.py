@@ -56,7 +56,7 @@ from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
 
 
 async def submit(services: Services, call: Call[NoQuery, IntentRequest]) -> Response:
-    return await submitted(services, call.id, call.body, await _actor(services, call.peer))
+    return await submitted(services, call.id, call.body, await actor_of(services, call.peer))
 
 
 async def submitted(services: Services, loop_id: str, wanted: IntentRequest, actor: Actor) -> Response:
@@ -93,7 +93,7 @@ async def shown(services: Services, intent_id: str, query: IntentQuery) -> Inten
 
 
 async def acknowledge(services: Services, call: Call[NoQuery, AckRequest]) -> IntentReply:
-    return await acknowledged(services, call.id, call.body, await _actor(services, call.peer))
+    return await acknowledged(services, call.id, call.body, await actor_of(services, call.peer))
 
 
 async def acknowledged(services: Services, intent_id: str, wanted: AckRequest, actor: Actor) -> IntentReply:
@@ -122,7 +122,7 @@ async def set_mode(services: Services, call: Call[NoQuery, ModeRequest]) -> Mode
         raise _bad("forS", "normal mode has no end; it lasts until another is set")
     if call.body.loop_id is not None and call.body.mode is not Mode.NORMAL:
         known_run(services, call.body.loop_id)  # what was set for a loop that has left can still be ended
-    actor = await _actor(services, call.peer)
+    actor = await actor_of(services, call.peer)
     with _refusals_told():
         return await services.desk.set_mode(replace(call.body, by=call.body.by or actor.user), actor)
 
@@ -134,7 +134,7 @@ async def transport(services: Services, call: Call[NoQuery, None]) -> TransportR
 
 async def set_transport(services: Services, call: Call[NoQuery, TransportRequest]) -> TransportReply:
     loop_id = known_run(services, call.id).ref.loop_id
-    actor = await _actor(services, call.peer)
+    actor = await actor_of(services, call.peer)
     with _refusals_told():
         return await services.desk.set_transport(loop_id, replace(call.body, by=call.body.by or actor.user), actor)
 
@@ -159,7 +159,7 @@ async def set_profile(services: Services, call: Call[NoQuery, ProfileRequest]) -
         raise _bad("reason", "say why; it is recorded, and shown to everybody who looks")
     if call.body.profile is not None:
         known_run(services, call.id)  # what was chosen for a loop that has left can still be ended
-    actor = await _actor(services, call.peer)
+    actor = await actor_of(services, call.peer)
     with _refusals_told():
         return await services.desk.set_profile(
             LoopId(call.id), replace(call.body, by=call.body.by or actor.user), actor
@@ -184,7 +184,7 @@ def _bad(member: str, problem: str) -> ApiError:
     return ApiError(ErrorCode.BAD_REQUEST, f"body member '{member}': {problem}", member=member)
 
 
-async def _actor(services: Services, peer: Peer) -> Actor:
+async def actor_of(services: Services, peer: Peer) -> Actor:
     return Actor(peer.uid, await services.offload.run(lambda: user_name(peer.uid)), peer.pid)
 
 

@@ -11,11 +11,12 @@ import anyio
 
 from opsd.api.endpoint import Call, Services
 from opsd.api.errors import ApiError, ErrorCode
+from opsd.api.intents import actor_of
 from opsd.api.seams import OneShots
 from opsd.model.ids import LoopId, loop_id_fault
-from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
+from opsd.model.oneshot import ControlCommand, DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.protocol import NoQuery
-from opsd.supervisor.fleet import FleetError, NotManaged
+from opsd.supervisor.fleet import FleetError, NotManaged, UnknownLoop
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Envelopes carry parts of a runtime's documents, which nobody bounds."""
@@ -33,6 +34,12 @@ async def project_state(services: Services, call: Call[NoQuery, ProjectRequest])
 
 async def profile_drift(services: Services, call: Call[NoQuery, DriftRequest]) -> OneShotReply:
     return await _answered(_oneshots(services).profile_drift(_named(call.id), call.body))
+
+
+async def control(services: Services, call: Call[NoQuery, ControlCommand]) -> OneShotReply:
+    """It bounds itself, by the window that its caller gives it."""
+    actor = await actor_of(services, call.peer)
+    return await _answered(_oneshots(services).control(_named(call.id), call.body, actor), limit_s=None)
 
 
 def _oneshots(services: Services) -> OneShots:
@@ -55,10 +62,12 @@ def _named(loop_id: str) -> LoopId:
     return LoopId(loop_id)
 
 
-async def _answered(work: Awaitable[OneShotReply]) -> OneShotReply:
+async def _answered(work: Awaitable[OneShotReply], *, limit_s: float | None = LIMIT_S) -> OneShotReply:
     try:
-        with anyio.move_on_after(LIMIT_S):
+        with anyio.move_on_after(limit_s):
             return await work
+    except UnknownLoop as error:
+        raise ApiError(ErrorCode.UNKNOWN_LOOP, f"{error}; 'opsctl status' lists those that there are") from None
     except NotManaged as error:
         raise ApiError(ErrorCode.LOOP_NOT_MANAGED, f"{error}; mend its registry entry") from None
     except FleetError as error:

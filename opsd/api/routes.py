@@ -6,7 +6,7 @@ from opsd.api import handlers, intents, metrics, oneshot, openapi, replies, watc
 from opsd.api.endpoint import Call, Endpoint, Services
 from opsd.api.errors import ErrorCode
 from opsd.model.explain import Explanation
-from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
+from opsd.model.oneshot import ControlCommand, DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.model.operator_status import OperatorStatus
 from opsd.protocol import (
     AckRequest,
@@ -156,6 +156,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         OneShotReply,
         body=DriftRequest,
         errors=_ONE_SHOT,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/loops/{id}/oneshot/control",
+        "One intent as `ops-manager control` asks for it; the answer comes once it is settled.",
+        oneshot.control,
+        NoQuery,
+        OneShotReply,
+        body=ControlCommand,
+        errors=(ErrorCode.UNKNOWN_LOOP, *_ONE_SHOT),
     ),
     Endpoint(
         "POST",

@@ -7,7 +7,7 @@ from typing import Protocol
 from opsd.model.explain import Explanation
 from opsd.model.ids import LoopId
 from opsd.model.intent import Actor, Intent
-from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
+from opsd.model.oneshot import ControlCommand, DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.model.operator_status import OperatorStatus
 from opsd.model.run import LoopRef, Run
 from opsd.model.service import PageAnswer
@@ -152,6 +152,8 @@ class OneShots(Protocol):
     async def project_state(self, loop_id: LoopId, request: ProjectRequest) -> OneShotReply: ...
 
     async def profile_drift(self, loop_id: LoopId, request: DriftRequest) -> OneShotReply: ...
+
+    async def control(self, loop_id: LoopId, command: ControlCommand, actor: Actor) -> OneShotReply: ...
 
 
 class Afar(Protocol):

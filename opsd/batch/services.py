@@ -3,19 +3,16 @@
 Imported by whoever really talks: httpx and anyio take longer to load than a local pass takes as a whole.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 
 from opsd.batch.command import Outside
 from opsd.clock import SystemClock
-from opsd.model.observation import Observation
-from opsd.model.run import LoopRef
-from opsd.ports import Ask, Transport
+from opsd.ports import Transport
+from opsd.services.asking import AskingTransport
 from opsd.services.http import HttpServices
 from opsd.services.lent import lent
 
@@ -44,24 +41,6 @@ def through_service(token: str | None, outside: Outside, look: Callable[[Transpo
     """What `look`, which knows no event loop, comes to with a transport through the service of whatever it asks for."""
 
     async def talk(services: HttpServices) -> R:
-        return await anyio.to_thread.run_sync(look, _Asking(services), abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(look, AskingTransport(services), abandon_on_cancel=True)
 
     return with_services(token, outside, talk)
-
-
-class _Asking:
-    """`opsd.ports.Transport` for a thread that waits while the event loop asks."""
-
-    def __init__(self, services: HttpServices) -> None:
-        self._services = services
-
-    def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
-        return [anyio.from_thread.run(self._look, ask) for ask in asks]
-
-    def forget(self, ref: LoopRef) -> None:
-        self._services.forget(ref)
-
-    async def _look(self, ask: Ask) -> Observation:
-        observation = (await self._services.observe(ask, known=None, wait_s=0.0)).observation
-        assert observation is not None  # only who knows a digest may hear that there is nothing new
-        return observation

@@ -6,7 +6,7 @@ over into memory; a loop that nobody supervises is worked on in its files alone.
 
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,12 +28,12 @@ from opsd.logs import Log
 from opsd.model.cursor import Cursor
 from opsd.model.effects import Replace
 from opsd.model.ids import LoopId
-from opsd.model.observation import Observation
-from opsd.model.oneshot import DriftRequest, OneShotReply, PassOptions, ProjectRequest
+from opsd.model.intent import Actor
+from opsd.model.oneshot import ControlCommand, DriftRequest, OneShotReply, PassOptions, ProjectRequest
 from opsd.model.run import LoopRef, Run, Written
-from opsd.model.service import ServiceAnswer
 from opsd.model.tuning import DriftDocument
-from opsd.ports import Ask, Clock, Files, Offload, Transport
+from opsd.ports import Clock, Files, Offload, Transport
+from opsd.services.asking import AskingTransport
 from opsd.store.faults import StoreError
 from opsd.store.layout import Layout
 from opsd.store.store import Store
@@ -43,6 +43,7 @@ from opsd.supervisor.commits import Commits
 from opsd.supervisor.fleet import FleetError, NotManaged, PassBroke
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership
+from opsd.supervisor.oneshot_control import Lend, OneShotControl
 from opsd.supervisor.perform import Performer
 from opsd.supervisor.queue import WorkQueue
 from opsd.supervisor.roster import Member, Roster
@@ -55,6 +56,7 @@ REMOTE_WITHIN_S = 100.0
 OWN_RULES_AFTER = timedelta(seconds=3)
 """When a loop is looked at again that was judged by other thresholds than its own: time enough to read the files."""
 _SIGN_OF_LIFE_S = 5.0
+_STOPS = "the daemon stops; repeat the command, an intent under the same key"
 
 
 class Busy(FleetError):  # noqa: N818  it says what the daemon is
@@ -62,10 +64,10 @@ class Busy(FleetError):  # noqa: N818  it says what the daemon is
 
 
 class Outward(msgspec.Struct, frozen=True):
-    """`transport` makes one without memory, as a command has it. `ask` asks a service with a token of the caller's."""
+    """`transport` makes one without memory, as a command has it; `lend` gives services to ask with a caller's token."""
 
     transport: Callable[[], Transport]
-    ask: Callable[[Ask, str | None], Awaitable[ServiceAnswer]]
+    lend: Lend
 
 
 class _Errand:
@@ -84,28 +86,6 @@ class _Errand:
             self.ended.set()
 
 
-class _Asking:
-    """`opsd.ports.Transport` over a service: the pass's thread waits while the event loop asks."""
-
-    def __init__(self, ask: Callable[[Ask, str | None], Awaitable[ServiceAnswer]], token: str | None) -> None:
-        self._ask = ask
-        self._token = token
-
-    def observe(self, asks: Sequence[Ask], now: datetime) -> list[Observation]:
-        return [self._observed(ask) for ask in asks]
-
-    def forget(self, ref: LoopRef) -> None:
-        """Nothing is remembered from one answer to the next."""
-
-    def _observed(self, ask: Ask) -> Observation:
-        observation = anyio.from_thread.run(self._answered, ask).observation
-        assert observation is not None  # only one who knows a digest may hear that there is nothing new
-        return observation
-
-    async def _answered(self, ask: Ask) -> ServiceAnswer:
-        return await self._ask(ask, self._token)
-
-
 class OneShots:
     """`opsd.api.seams.OneShots`. `serve` does what was asked for."""
 
@@ -122,6 +102,7 @@ class OneShots:
         queue: WorkQueue,
         intake: Intake,
         alarms: Alarms,
+        control: OneShotControl,
         performer: Performer,
         commits: Commits,
         membership: Membership,
@@ -141,6 +122,7 @@ class OneShots:
         self._queue = queue
         self._intake = intake
         self._alarms = alarms
+        self._control = control
         self._performer = performer
         self._commits = commits
         self._membership = membership
@@ -195,6 +177,19 @@ class OneShots:
 
         return await self._done(f"drift of {loop_id}", partial(self._in_files, loop_id, evaluate, evaluated))
 
+    async def control(self, loop_id: LoopId, command: ControlCommand, actor: Actor) -> OneShotReply:
+        """One intent, as the contract's command asks for it, once it is settled.
+
+        Raises:
+            FleetError: see there.
+        """
+
+        async def carry_out() -> OneShotReply:
+            await self._member(loop_id)
+            return await self._control.control(loop_id, command, actor)
+
+        return await self._done(f"{command.intent} of {loop_id}", carry_out)
+
     # For the supervisor
 
     async def serve(self, beat: Callable[[], None]) -> None:
@@ -213,11 +208,11 @@ class OneShots:
     def close(self) -> None:
         """Whoever waits hears that nothing comes any more. What was not handed to the disk by now is not done."""
         for errand in list(self._open):
-            errand.end(None, PassBroke("the daemon stops; repeat the command"))
+            errand.end(None, PassBroke(_STOPS))
 
     async def _done(self, name: str, work: Callable[[], Awaitable[OneShotReply]]) -> OneShotReply:
         if self._intake.is_closed:
-            raise PassBroke("the daemon stops; repeat the command")
+            raise PassBroke(_STOPS)
         if len(self._open) >= AT_ONCE_MAX:
             raise Busy(f"{AT_ONCE_MAX} one-shot commands are being worked on already; repeat it in a moment")
         errand = _Errand(name, work)
@@ -242,7 +237,7 @@ class OneShots:
             errand.end(None, PassBroke(f"{errand.name} broke off: {type(error).__name__}: {error}"))
         finally:
             self._open.discard(errand)
-            errand.end(None, PassBroke("the daemon stops; repeat the command"))
+            errand.end(None, PassBroke(_STOPS))
 
     # A pass
 
@@ -341,17 +336,19 @@ class OneShots:
         Raises:
             PassBroke: the disk does not answer.
         """
-        deadline_s = REMOTE_WITHIN_S if run.ref.is_remote else self._deadline_s()
+        service = options.service if run.ref.is_remote else None
+        deadline_s = self._deadline_s() if service is None else REMOTE_WITHIN_S
         with anyio.move_on_after(deadline_s):
-            return await self._offload.run(lambda: self._look(run, line, options))
+            if service is None:
+                transport = self._outward.transport()
+                return await self._offload.run(lambda: self._look(transport, run, line, options))
+            async with self._outward.lend(service.token) as services:
+                return await self._offload.run(lambda: self._look(AskingTransport(services), run, line, options))
         raise PassBroke(f"the pass over {run.ref.loop_id!r} has not ended within {deadline_s:g} s")
 
-    def _look(self, run: Run, line: int, options: PassOptions) -> Passed:
+    def _look(self, transport: Transport, run: Run, line: int, options: PassOptions) -> Passed:
         """In a worker thread."""
-        own, service = self._rules(), options.service
-        transport = self._outward.transport()
-        if run.ref.is_remote and service is not None:
-            transport = _Asking(self._outward.ask, service.token)
+        own = self._rules()
         return one_pass(
             transport,
             run,

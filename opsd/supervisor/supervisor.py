@@ -41,6 +41,7 @@ from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership, RegistrySource
 from opsd.supervisor.modes import ModeKeeper
 from opsd.supervisor.noticing import ChangeNotice, Noticing
+from opsd.supervisor.oneshot_control import OneShotControl
 from opsd.supervisor.oneshots import OneShots, Outward
 from opsd.supervisor.passing import Passing
 from opsd.supervisor.pending import Pending
@@ -293,6 +294,16 @@ class Supervisor:
                 queue=self._queue,
                 intake=self._intake,
                 alarms=self._alarms,
+                control=OneShotControl(
+                    self.desk,
+                    books=self._books,
+                    store=store,
+                    commits=self._commits,
+                    roster=self._roster,
+                    lend=outward.lend,
+                    clock=clock,
+                    log=log,
+                ),
                 performer=self._performer,
                 commits=self._commits,
                 membership=self._membership,

@@ -16,6 +16,7 @@ import pytest
 from tests.batch.checkout import LOOP, Checkout
 from tests.batch.cli import run
 from tests.doubles.process import OpsdProcess, wait_until
+from tests.doubles.situations import Place, situation
 from tests.doubles.sprites import TOKEN, SpriteProcess
 
 pytestmark = pytest.mark.slow
@@ -211,6 +212,40 @@ class TestFiles:
         assert streaks == [1, 2]
         assert checkout.document("profile-drift.json")["mismatchStreak"] == 2
         assert run("reconcile", *checkout.flags).document["drift"]["mismatchStreak"] == 0
+
+
+class TestControl:
+    @pytest.fixture
+    def place(self, short_path: Path) -> Iterator[Place]:
+        with situation(short_path, "awaiting approval") as place, OpsdProcess(place.repo) as daemon:
+            wait_until(lambda: daemon.loop(place.loop_id)["phase"] == "awaiting_approval", "the daemon has looked")
+            yield place
+
+    def test_an_intent_is_carried_out_once_and_told_in_the_contracts_row(self, place: Place) -> None:
+        flags = ("--repo", str(place.repo), "--loop", place.loop_id, "--intent", "approve", "--by", "riya")
+        first, again = (run("control", *flags, "--idempotency-key", "k-1") for _ in range(2))
+
+        assert (first.code, first.document["status"], first.document["requestedBy"]) == (0, "confirmed", "riya")
+        assert (again.code, again.document["status"]) == (0, "confirmed")
+        assert place.executions("approve") == 1
+
+    def test_over_a_service_that_is_this_very_process(self, short_path: Path) -> None:
+        with situation(short_path, "awaiting approval") as place, SpriteProcess(place.repo) as sprite:
+            flags = ("--repo", str(place.repo), "--loop", place.loop_id, "--intent", "approve")
+            done = run("control", *flags, *_asked(sprite.port))
+
+            assert (done.code, done.document["status"], done.document["transport"]) == (
+                0,
+                "confirmed",
+                "sprite_service",
+            )
+            assert place.executions("approve") == 1
+
+    def test_a_loop_that_nobody_knows(self, place: Place) -> None:
+        done = run("control", "--repo", str(place.repo), "--loop", "nowhere", "--intent", "cancel")
+
+        assert (done.code, done.out) == (1, "")
+        assert "nowhere" in done.err
 
 
 def _asked(port: int) -> tuple[str, ...]:
