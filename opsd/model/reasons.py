@@ -421,6 +421,12 @@ REASONS = registry_of(
         needs_human=True,
     ),
     ReasonEntry(
+        "profile_drift_detected",
+        _INFO,
+        "Telemetry has advised another threshold profile for several samples in a row.",
+        "See `opsctl tuning LOOP` for the advice and its reasons; `opsctl profile LOOP` is how to follow it.",
+    ),
+    ReasonEntry(
         "profile_unusable",
         _DEGRADED,
         "The profile that was chosen for a loop cannot be used any more; the loop has the thresholds of all others.",

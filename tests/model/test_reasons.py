@@ -22,7 +22,7 @@ CONTRACT = {
     "projection_failed",
     "reconcile_failed",
 }
-# Found by the fleet's supervision and by the store, not by looking at one run.
+# Found by the fleet's supervision, by the store and in telemetry, not by looking at one run.
 ELSEWHERE = {
     "loop_id_reserved",
     "loop_id_unsafe",
@@ -42,6 +42,7 @@ ELSEWHERE = {
     "transports_unreadable",
     "profiles_unreadable",
     "profile_unusable",
+    "profile_drift_detected",
 }
 
 
