@@ -58,6 +58,10 @@ class KeyTaken(Exception):  # noqa: N818  it says what the key is
     """The key stands for another request; the message names it."""
 
 
+class UnderWay(Exception):  # noqa: N818  it says what the intent is
+    """Another command, which is still there, has asked a service for just this; the message names it."""
+
+
 class Unwritable(Exception):  # noqa: N818  it says what the disk is
     """`after`: how far the intent had come by then; None where nothing was done, and nothing will be."""
 
@@ -241,8 +245,21 @@ class Settled(msgspec.Struct, frozen=True):
 class SoloDesk:
     """For the writer of the home, and one loop of it. `loop` is what the files had of it."""
 
-    def __init__(self, store: Store, loop: Restored, way: Way, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: Restored,
+        way: Way,
+        now: Callable[[], datetime],
+        *,
+        waited_for: Callable[[Intent], bool],
+    ) -> None:
+        """`waited_for`: whether the command that asked for the intent is still there, as it is while a service answers.
+
+        Such an intent is that command's to settle. A service over this very home carries it out by a command like this.
+        """
         self._store = store
+        self._waited_for = waited_for
         self._run = loop.run
         self._last = loop.last_control
         self._intents = {intent.id: intent for intent in loop.intents}
@@ -259,13 +276,19 @@ class SoloDesk:
 
         Raises:
             KeyTaken: its key stands for another request.
+            UnderWay: another command is at it.
             Unwritable: it cannot be written down.
         """
         if self._unread is not None:
             raise Unwritable(f"what was asked for before cannot be read: {self._unread}")
         asked = drafted(command, self.loop_id, ourselves(), self._book().ordinal + 1, self._now())
         known = self._known(asked, command) if command.key_given else None
-        for intent in [each for each in self._intents.values() if each.is_open]:
+        if known is not None and self._is_anothers(known):
+            raise UnderWay(
+                f"--idempotency-key {asked.idempotency_key} stands for intent {known.id}, for whose outcome pid "
+                f"{known.actor.pid} waits; ask again when that has ended"
+            )
+        for intent in [each for each in self._intents.values() if each.is_open and not self._is_anothers(each)]:
             self._settle(intent, patient=known is not None and intent.id == known.id)
         if known is not None:
             known = self._intents.get(known.id, known)
@@ -295,13 +318,19 @@ class SoloDesk:
             raise KeyTaken(key_taken(asked.idempotency_key, found.id))
         return None if found is None else self._intents.get(found.id, found)
 
+    def _is_anothers(self, intent: Intent) -> bool:
+        through_service = intent.transport == TransportMode.SPRITE_SERVICE
+        return through_service and intent.is_in_flight and self._waited_for(intent)
+
     def _book(self) -> books.Book:
         return books.book_of(sorted(self._intents.values(), key=lambda each: each.ordinal))
 
     def _shown(self) -> Run:
         """The run with what its intents and its mode mean for it by now."""
         mode = in_force(modes_of(*self._store.load_modes()), self.loop_id, self._now())
-        state = books.control_state(self._book(), self._last.status, self._last.ours, mode)
+        ours = [intent for intent in self._intents.values() if not self._is_anothers(intent)]
+        book = books.book_of(sorted(ours, key=lambda each: each.ordinal))
+        state = books.control_state(book, self._last.status, self._last.ours, mode)
         return replace(self._run, control=state)
 
     def _write(self, intent: Intent) -> None:

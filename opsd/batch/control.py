@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from opsd.app.oneshot_control import (
     Settled,
     SoloDesk,
     ThroughService,
+    UnderWay,
     Unwritable,
     Way,
 )
@@ -39,7 +41,7 @@ from opsd.batch.command import (
     trace_id_of,
     whole_number,
 )
-from opsd.batch.home import HeldByDaemon, cannot_honour, claim, forwarded
+from opsd.batch.home import HeldByDaemon, LostTurn, Turn, cannot_honour, forwarded
 from opsd.batch.whereabouts import checkout_of
 from opsd.controls.host import COMMAND_NAME, HostControls
 from opsd.core.intents.rows import AMBIGUOUS_EXIT, exit_code, intent_row
@@ -47,6 +49,7 @@ from opsd.core.reconcile import Rules
 from opsd.model.acts import Act, ActResult
 from opsd.model.ids import LoopId
 from opsd.model.intent import Confirmation, Intent
+from opsd.model.observation import ProcessSighting
 from opsd.model.oneshot import ControlCommand, ServiceWay
 from opsd.model.run import LoopRef
 from opsd.model.transport import TransportMode
@@ -90,8 +93,8 @@ def run(given: argparse.Namespace, outside: Outside) -> Outcome:
     command = command_of(given, outside)
     layout = Layout(repo)
     try:
-        with claim(layout, outside):
-            settled = _carried_out(layout, loop_id, command, outside)
+        with Turn(layout, outside) as turn:
+            settled = _carried_out(layout, loop_id, command, outside, turn)
     except HeldByDaemon as held:
         return _forwarded(held, loop_id, command, outside)
     return Outcome(printed(intent_row(settled.intent), pretty=False), exit_code(settled.intent))
@@ -125,15 +128,24 @@ def command_of(given: argparse.Namespace, outside: Outside) -> ControlCommand:
     )
 
 
-def _carried_out(layout: Layout, loop_id: LoopId, command: ControlCommand, outside: Outside) -> Settled:
+def _carried_out(layout: Layout, loop_id: LoopId, command: ControlCommand, outside: Outside, turn: Turn) -> Settled:
     store, boot = Store(layout, outside.files), boot_id()
     ref = LoopRef(loop_id, checkout_of(layout, loop_id, outside))
     (loop,), _ = restore(store, [ref], outside.now(), boot_id=boot)
-    way = _through(ref, command, outside) if command.service is not None else _locally(layout, ref, boot, outside)
+    if command.service is not None:
+        way = _through(ref, command, outside, turn)
+    else:
+        way = _locally(layout, ref, boot, outside)
     try:
-        return SoloDesk(store, loop, way, outside.now).carry_out(command)
-    except KeyTaken as error:
+        return SoloDesk(store, loop, way, outside.now, waited_for=partial(_is_waited_for, outside)).carry_out(command)
+    except (KeyTaken, UnderWay) as error:
         raise CommandError(str(error)) from None
+    except LostTurn as error:
+        raise CommandError(
+            f"the service was asked for the {command.intent}, and what it answers cannot be written down: {error}; the "
+            "intent stays open, and whoever holds the home looks what became of it",
+            AMBIGUOUS_EXIT,
+        ) from None
     except Unwritable as error:
         if error.after is None:
             raise CommandError(f"nothing was done: {error}") from None
@@ -258,7 +270,13 @@ def _confirmation(script: str, code: int, data: bytes, outside: Outside) -> Conf
 # Through a service
 
 
-def _through(ref: LoopRef, command: ControlCommand, outside: Outside) -> Way:
+def _is_waited_for(outside: Outside, intent: Intent) -> bool:
+    """Whether the command that asked a service for it is still there."""
+    sighting = outside.processes.sighting(intent.actor.pid, intent.recorded_at)
+    return intent.actor.pid != os.getpid() and sighting is ProcessSighting.ALIVE
+
+
+def _through(ref: LoopRef, command: ControlCommand, outside: Outside, turn: Turn) -> Way:
     assert command.service is not None
     service, behind = command.service, ref_for(command, ref.loop_id, ref.repo_path)
 
@@ -269,7 +287,8 @@ def _through(ref: LoopRef, command: ControlCommand, outside: Outside) -> Way:
         async def talk(services: "HttpServices") -> tuple[Intent, ...]:
             return await asked(services, behind, intent, outside.now)
 
-        return with_services(service.token, outside, talk)
+        with turn.lent():  # a service over this very home has it carried out by a command of its own
+            return with_services(service.token, outside, talk)
 
     def follow(intent: Intent) -> tuple[Intent, ...]:
         from opsd.app.service_control import followed
@@ -278,6 +297,7 @@ def _through(ref: LoopRef, command: ControlCommand, outside: Outside) -> Way:
         async def talk(services: "HttpServices") -> tuple[Intent, ...]:
             return await followed(services, behind, intent, outside.now)
 
-        return with_services(service.token, outside, talk)
+        with turn.lent():
+            return with_services(service.token, outside, talk)
 
     return ThroughService(behind, outside.now, ask=ask, follow=follow)

@@ -4,7 +4,10 @@ Source: message-fragments; the lock is `opsd.store.lock`.
 """
 
 import os
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
@@ -47,6 +50,46 @@ def claim(layout: Layout, outside: Outside) -> HomeLock:
         raise CommandError(str(error)) from None
     except StoreError as error:
         raise CommandError(str(error)) from None
+
+
+class Turn:
+    """Being the writer of the home for the length of the block, and not while it is lent.
+
+    Raises:
+        HeldByDaemon, CommandError: as `claim`, at the beginning.
+    """
+
+    def __init__(self, layout: Layout, outside: Outside) -> None:
+        self._layout, self._outside = layout, outside
+        self._lock = claim(layout, outside)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let others write while an answer is waited for, which may take one of them to be written.
+
+        Raises:
+            LostTurn: it did not come back.
+        """
+        self._lock.release()
+        try:
+            yield
+        finally:
+            try:
+                self._lock = claim(self._layout, self._outside)
+            except (HeldByDaemon, CommandError) as error:
+                raise LostTurn(str(error)) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
+class LostTurn(Exception):  # noqa: N818  it says what became of it
+    """Somebody else writes in the home since the turn was lent; the message says who."""
 
 
 def _raise_for_daemon(error: HomeLocked) -> None:
