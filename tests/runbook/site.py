@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,9 +25,9 @@ from opsd.sim.player import KEEPER
 from tests.batch.checkout import Checkout
 from tests.docs.prose import ROOT
 from tests.doubles.situations import Faults, Place, situation
+from tests.doubles.sprites import TOKEN
 
 LOOP = "checkout-flow"
-TOKEN = "sesame-5f2b9c"
 LIMIT_S = 60.0
 """Only a failure takes so long."""
 SYSTEM = "/usr/local/bin:/usr/bin:/bin"
@@ -83,6 +84,17 @@ class Site(msgspec.Struct):
         """How often the runtime's command was called, by its own record."""
         assert self.place is not None
         return self.place.executions(command)
+
+    def answers(self) -> bool:
+        """Whether the service at `port` does."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/healthz", headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=1) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
 
     def run(self, block: str) -> Ended:
         """The block, as `bash -eu` runs it."""

@@ -7,7 +7,6 @@ environment. Nothing but a document may be printed where a command succeeds.
 
 import json
 import re
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from tests.doubles.process import OpsdProcess, wait_until
 from tests.runbook.page import sections
-from tests.runbook.site import TOKEN, Cell, Site, beating, contradictory, managed, played
+from tests.runbook.site import Cell, Site, beating, contradictory, managed, played
 
 ALL = (Cell.CHECKOUT, Cell.DAEMON)
 DONE = {"status": "confirmed", "confirm": {"confirmed": True, "reason": "inactive_not_running"}}
@@ -98,17 +97,7 @@ def _once(command: str) -> Callable[[Site], None]:
 
 
 def _answers(site: Site) -> None:
-    def healthy() -> bool:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{site.port}/healthz", headers={"Authorization": f"Bearer {TOKEN}"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=1) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
-    wait_until(healthy, "the service answers")
+    wait_until(site.answers, "the service answers")
 
 
 def _serve_again(site: Site) -> None:

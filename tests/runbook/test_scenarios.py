@@ -14,7 +14,7 @@ import pytest
 from tests.doubles.process import OpsdProcess, wait_until
 from tests.doubles.sprites import TOKEN, SpriteProcess
 from tests.runbook.scripts import Told, script
-from tests.runbook.site import LOOP, Site, beating, contradictory, managed, played
+from tests.runbook.site import LOOP, Site, beating, contradictory, free_port, managed, played
 from tests.sim.checkouts import QUICK, Sandbox
 
 pytestmark = pytest.mark.slow
@@ -276,6 +276,26 @@ def test_threshold_tuning(short_path: Path) -> None:
         told = [row["category"] for row in site.rows("escalations.jsonl") if "profile" in row["category"]]
         assert told == ["profile_drift_detected", "profile_drift_detected_resolved"]
         assert len(site.rows("telemetry/profile-drift.jsonl")) == 4
+
+
+def test_service_and_manager_over_one_repository(short_path: Path) -> None:
+    """As the reference's own tests have it: the act is the service's, and both write down what came of it."""
+    with played(short_path, "running") as site, site.kept:
+        site.port = free_port()
+        serve = "scripts/ops-manager-sprite-service.sh --repo /srv/checkout --host 127.0.0.1 --port 8787 --token "
+        site.kept.enter_context(site.started(serve + TOKEN))
+        wait_until(site.answers, "the service answers")
+        over = (
+            *("--transport", "sprite_service", "--service-base-url", f"http://127.0.0.1:{site.port}"),
+            *("--service-token", TOKEN),
+        )
+        assert reconcile(site, *over)["transition"]["currentState"] == "running"
+
+        told = [control(site, "cancel", "--idempotency-key", "k", *over) for _ in range(2)]
+
+        assert [(each.code, each.document["status"]) for each in told] == [(0, "confirmed")] * 2
+        assert site.executions("cancel") == 1
+        assert [row["transport"] for row in site.rows("intents.jsonl")] == ["local", "sprite_service"]
 
 
 class TestBesideADaemon:
