@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,13 @@ class TestProfileDrift:
         assert [row["drift"] for row in rows] == found
         assert set(rows[0]) == {"timestamp", "loopId", "category", "drift"}
         assert {row["category"] for row in rows} == {"profile_drift_evaluation"}
+
+    def test_several_at_once_count_one_after_the_other(self, checkout: Checkout) -> None:
+        with ThreadPoolExecutor(5) as callers:
+            done = list(callers.map(lambda _: spawn("profile-drift", *checkout.flags, *MISMATCH), range(5)))
+
+        assert sorted(each.document["mismatchStreak"] for each in done) == [1, 2, 3, 4, 5]
+        assert sum(each.document["transitioned"]["toActive"] for each in done) == 1
 
     def test_nobody_is_told_and_no_state_is_touched(self, checkout: Checkout) -> None:
         self.evaluated(checkout, *MISMATCH, "--required-streak", "1")
