@@ -384,6 +384,7 @@ class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     `expect` is what the operator saw; an act on anything else is refused. `wait_s` holds the answer back until the
     intent is settled, at most that long. `dry_run` answers what would be done, and records nothing. `timeout_s` is the
     confirmation window; without `confirm` executed is enough. `pause_for_s` bounds how long a pause is expected.
+    `as_contract`: act in whatever state the loop is, as the contract's command does, but never on a neighbour.
     """
 
     intent: IntentKind
@@ -400,6 +401,7 @@ class IntentRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     pause_for_s: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] | None = None
     trace_id: Name | None = None
     wait_s: WaitSeconds = 0.0
+    as_contract: bool = False
 
 
 class SpriteIntentRequest(IntentRequest, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -411,6 +413,7 @@ class SpriteIntentRequest(IntentRequest, frozen=True, rename="camel", forbid_unk
 class ContractRequest(IntentRequest, frozen=True, kw_only=True):
     """What the contract's command asks for; nothing that travels. Its `timeout_s` may be 0: one look."""
 
+    as_contract: bool = True
     interval_s: float = 2.0
 
 

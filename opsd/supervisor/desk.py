@@ -471,7 +471,7 @@ def _options(request: IntentRequest, now: datetime | None) -> Options:
         override_divergence=request.override_divergence,
         clear_stale=request.clear_stale,
         pause_until=until,
-        as_contract=isinstance(request, ContractRequest),
+        as_contract=request.as_contract,
         interval_s=request.interval_s if isinstance(request, ContractRequest) else _INTERVAL_S,
     )
 

@@ -11,6 +11,9 @@ from msgspec.structs import replace
 
 from opsd.model.intent import Fence, IntentKind, Options
 
+CONTRACT_WINDOW_S = 30.0
+"""For so long the contract's service looks for an effect, whoever asked. Source: control-and-service 2.3."""
+_USUAL = Options()
 _ASKED = ("run_id", "iteration", "requested_at", "candidate")
 
 
@@ -40,7 +43,7 @@ def fingerprint(
     the contract's command, how long he looks for the effect: asked again he may have more patience, or less.
     """
     if options.as_contract:
-        options = replace(options, timeout_s=0.0, interval_s=0.0)
+        options = replace(_USUAL, confirm=options.confirm, timeout_s=CONTRACT_WINDOW_S)
     lasting = msgspec.to_builtins(replace(options, pause_until=None))
     return _digest([loop_id, kind.value, by, note, reason, msgspec.to_builtins(expect), lasting, pause_for_s])
 

@@ -8,7 +8,8 @@ between do anything twice. How an outcome looks to a client that knows the contr
 - not settled within `wait`: 409, or 202 for a client that knows `intents.v1`. So the answer comes before the client's
   own deadline, and under the same key it can go on waiting.
 - `refused`, `expired`, or a key that stands for another request: 422. Nothing was done: a status that such a client
-  neither repeats nor takes for done.
+  neither repeats nor takes for done. A client that neither says what it saw nor knows `intents.v1` is refused only for
+  a neighbour's sake, and in observe mode: the contract's control acts in any state of a loop.
 """
 
 from collections.abc import Mapping
@@ -107,6 +108,7 @@ async def asked_for(sprite: Ground, call: Call) -> Asked | Response:
             "traceId": trace_id or None,
             "confirm": not body.no_confirm,
             "expect": msgspec.to_builtins(body.expect),
+            "asContract": body.expect == Fence() and INTENTS not in call.features,
         },
         IntentRequest,
     )

@@ -124,13 +124,34 @@ def test_without_evidence_it_is_ambiguous() -> None:
 
 
 def test_what_is_refused_is_neither_repeated_nor_taken_for_done(waiting: Sprite) -> None:
-    told = waiting.service.control(waiting.loop_id, "cancel", idempotencyKey="k")
+    body = {"loopId": waiting.loop_id, "intent": "cancel", "idempotencyKey": "k"}
+    told = waiting.service.ask("POST", "/ops/control", body, headers={"X-Ops-Features": "intents.v1"})
 
     assert outcome(told) == (422, False, 1, "refused")
     assert told.json["error"]["reason"] == "nothing_to_cancel"
     assert told.status not in (408, 409, 425, 429, 500, 502, 503, 504)
     assert waiting.place.executions("cancel") == 0
     assert [len(waiting.service.rows(waiting.loop_id, file)) for file in FILES] == [0, 0, 1]
+
+
+def test_who_knows_the_contract_alone_may_act_in_any_state(waiting: Sprite) -> None:
+    waiting.service.control(waiting.loop_id, "approve")
+
+    again = waiting.service.control(waiting.loop_id, "approve")
+    idle = waiting.service.control(waiting.loop_id, "cancel")
+
+    assert outcome(again) == (500, False, 1, "failed_command")
+    assert outcome(idle) == (200, True, 0, "confirmed")
+    assert (waiting.place.executions("approve"), waiting.place.executions("cancel")) == (2, 1)
+
+
+def test_but_never_on_a_neighbour() -> None:
+    with sprite("neighbour running") as live:
+        told = live.service.control(live.loop_id, "cancel")
+
+        assert (told.status, told.json["error"]["reason"]) == (422, "neighbour_active")
+        assert told.json["result"]["status"] == "failed_command"
+        assert live.place.executions("cancel") == 0
 
 
 def test_a_fence_stops_what_was_meant_for_another_run(waiting: Sprite) -> None:
