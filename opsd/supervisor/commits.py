@@ -66,6 +66,21 @@ class Commits:
         self._pending.call_when_written(loop_id, written.set)
         await written.wait()
 
+    async def tried(self, loop_id: LoopId) -> CommitFailure | None:
+        """None once all that was added for the loop so far is on the disk; else why the disk has just refused it."""
+        tried, failures = anyio.Event(), list[CommitFailure]()
+
+        def refused(failure: CommitFailure) -> None:
+            failures.append(failure)
+            tried.set()
+
+        self._pending.call_when_written(loop_id, tried.set)
+        self._pending.call_when_refused(loop_id, refused)
+        self._pending.retry_now()
+        self._bell.ring()
+        await tried.wait()
+        return failures[0] if failures else None
+
     def when_flushed(self, loop_id: LoopId, flushed: Callable[[], None]) -> None:
         """Call `flushed` once the durable rows that were added for the loop so far are on the disk."""
         self._pending.call_when_flushed(loop_id, flushed)

@@ -50,12 +50,13 @@ from opsd.supervisor.roster import Member, Roster
 
 AT_ONCE_MAX = 64
 WRITTEN_WITHIN_S = 20.0
-"""A disk that takes longer refuses, as far as somebody is concerned who waits at a terminal."""
+"""A disk that takes longer hangs, as far as somebody is concerned who waits at a terminal."""
 REMOTE_WITHIN_S = 100.0
 """Requests to a service bound themselves, one by one; a log that is long takes several."""
 OWN_RULES_AFTER = timedelta(seconds=3)
 """When a loop is looked at again that was judged by other thresholds than its own: time enough to read the files."""
 _SIGN_OF_LIFE_S = 5.0
+_KEPT = "the daemon keeps what belongs there, and writes it once it can"
 _STOPS = "the daemon stops; repeat the command, an intent under the same key"
 
 
@@ -207,8 +208,10 @@ class OneShots:
 
     def close(self) -> None:
         """Whoever waits hears that nothing comes any more. What was not handed to the disk by now is not done."""
-        for errand in list(self._open):
+        self._waiting.clear()
+        for errand in self._open:
             errand.end(None, PassBroke(_STOPS))
+        self._open.clear()
 
     async def _done(self, name: str, work: Callable[[], Awaitable[OneShotReply]]) -> OneShotReply:
         if self._intake.is_closed:
@@ -415,15 +418,14 @@ class OneShots:
     async def _on_disk(self, loop_id: LoopId) -> None:
         """
         Raises:
-            StoreError: not within `WRITTEN_WITHIN_S`.
+            StoreError: the disk refuses, or does not answer.
         """
         with anyio.move_on_after(WRITTEN_WITHIN_S):
-            await self._commits.on_disk(loop_id)
-            return
-        raise StoreError(
-            f"the files of {loop_id!r} could not be written within {WRITTEN_WITHIN_S:g} s; the daemon keeps what "
-            "belongs there and goes on trying: opsctl status names the trouble"
-        )
+            failure = await self._commits.tried(loop_id)
+            if failure is None:
+                return
+            raise StoreError(f"{failure.path} cannot be written: {failure.problem}; {_KEPT}")
+        raise StoreError(f"the files of {loop_id!r} were not written within {WRITTEN_WITHIN_S:g} s; {_KEPT}")
 
 
 def _is_another_log(before: Run, after: Run) -> bool:

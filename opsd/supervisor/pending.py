@@ -31,6 +31,7 @@ class _Loop:
         self.not_before_s = 0.0
         self.when_written: list[Callable[[], None]] = []
         self.when_flushed: list[Callable[[], None]] = []
+        self.when_refused: list[Callable[[CommitFailure], None]] = []
 
 
 class Pending:
@@ -78,6 +79,8 @@ class Pending:
             self.row_count -= len(loop.rows)
             if loop_id in failed:
                 self._put_back(loop_id, loop, failed[loop_id].rest, now_s)
+                for refused in loop.when_refused:
+                    refused(failed[loop_id])
             else:
                 recovered |= loop_id in self._refused
                 self._refused.discard(loop_id)
@@ -105,6 +108,12 @@ class Pending:
             flushed()
         else:
             loop.when_flushed.append(flushed)
+
+    def call_when_refused(self, loop_id: LoopId, refused: Callable[[CommitFailure], None]) -> None:
+        """Call `refused` if the next attempt to write for the loop fails."""
+        loop = self._loops.get(loop_id) or self._taken.get(loop_id)
+        if loop is not None:
+            loop.when_refused.append(refused)
 
     def next_s(self, now_s: float) -> float | None:
         """When there is something to take; None if all is on the disk."""

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 import anyio
@@ -18,6 +18,7 @@ from opsd.model.transport import TransportMode
 from opsd.ports import Ask, Controls, Files, Offload, Services, Transport
 from opsd.store.layout import Layout
 from opsd.store.store import Store
+from opsd.supervisor.oneshots import Outward
 from opsd.supervisor.supervisor import Remote, Supervisor, Threads, Tuning
 from opsd.transports.local import LocalTransport
 from opsd.transports.service import RoutedTransport, ServiceTransport
@@ -75,6 +76,10 @@ class NoControls:
         return None
 
 
+def _nothing_lent(token: str | None) -> AbstractAsyncContextManager[Services]:
+    raise AssertionError("nobody asks a service here")
+
+
 def routed(local: Transport, service: ServiceTransport) -> RoutedTransport:
     return RoutedTransport({TransportMode.LOCAL: local, TransportMode.SPRITE_SERVICE: service})
 
@@ -127,6 +132,7 @@ class World:
             pulse=self.pulses.append,
             acts_at_once=acts_at_once,
             remote=remote,
+            outward=Outward(lambda: self.transport, _nothing_lent),
         )
         self.fleet = self.supervisor.fleet
         self.desk = self.supervisor.desk
