@@ -5,6 +5,7 @@ noted. The page's blocks are run in `test_page`.
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -278,24 +279,48 @@ def test_threshold_tuning(short_path: Path) -> None:
         assert len(site.rows("telemetry/profile-drift.jsonl")) == 4
 
 
-def test_service_and_manager_over_one_repository(short_path: Path) -> None:
+class TestServiceAndManagerOverOneRepository:
     """As the reference's own tests have it: the act is the service's, and both write down what came of it."""
-    with played(short_path, "running") as site, site.kept:
-        site.port = free_port()
-        serve = "scripts/ops-manager-sprite-service.sh --repo /srv/checkout --host 127.0.0.1 --port 8787 --token "
-        site.kept.enter_context(site.started(serve + TOKEN))
-        wait_until(site.answers, "the service answers")
-        over = (
-            *("--transport", "sprite_service", "--service-base-url", f"http://127.0.0.1:{site.port}"),
-            *("--service-token", TOKEN),
-        )
-        assert reconcile(site, *over)["transition"]["currentState"] == "running"
 
-        told = [control(site, "cancel", "--idempotency-key", "k", *over) for _ in range(2)]
+    @pytest.fixture
+    def site(self, short_path: Path) -> Iterator[Site]:
+        with played(short_path, "running", faults={"cancel": [{"kind": "slow", "seconds": 1.0}]}) as site, site.kept:
+            site.port = free_port()
+            serve = "scripts/ops-manager-sprite-service.sh --repo /srv/checkout --host 127.0.0.1 --port 8787 --token "
+            site.kept.enter_context(site.started(serve + TOKEN))
+            wait_until(site.answers, "the service answers")
+            yield site
+
+    def over(self, site: Site) -> tuple[str, ...]:
+        base_url = f"http://127.0.0.1:{site.port}"
+        return ("--transport", "sprite_service", "--service-base-url", base_url, "--service-token", TOKEN)
+
+    def test_one_act_and_two_rows(self, site: Site) -> None:
+        assert reconcile(site, *self.over(site))["transition"]["currentState"] == "running"
+
+        told = [control(site, "cancel", "--idempotency-key", "k", *self.over(site)) for _ in range(2)]
 
         assert [(each.code, each.document["status"]) for each in told] == [(0, "confirmed")] * 2
         assert site.executions("cancel") == 1
         assert [row["transport"] for row in site.rows("intents.jsonl")] == ["local", "sprite_service"]
+
+    def test_a_manager_that_dies_while_it_waits(self, site: Site) -> None:
+        words = shlex.join(("--by", "riya", "--idempotency-key", "k", *self.over(site)))
+        ask = f"scripts/ops-manager-control.sh --repo /srv/checkout --loop {LOOP} --intent cancel {words}"
+        with site.started(f"exec {ask}") as asking:
+            wait_until(lambda: site.executions("cancel") == 1, "it is being carried out")
+            again = control(site, "cancel", "--idempotency-key", "k", *self.over(site))
+            asking.kill()
+        assert again.code == 1
+        assert "waits" in again.text
+
+        settled = control(site, "cancel", "--idempotency-key", "k", *self.over(site))
+
+        assert settled.document["status"] in ("confirmed", "ambiguous")
+        wait_until(lambda: "local" in [row["transport"] for row in site.rows("intents.jsonl")], "the service is done")
+        last = control(site, "cancel", "--idempotency-key", "k", *self.over(site))
+        assert last.document["idempotencyKey"] == "k"
+        assert site.executions("cancel") == 1
 
 
 class TestBesideADaemon:
