@@ -13,7 +13,7 @@ from opsd.core.escalation_rows import Condition, Journalist, run_id_of
 from opsd.model.effects import Document, Journal
 from opsd.model.escalation import Category, EscalationRow, OpenEscalation
 from opsd.model.health import Finding, HealthDocument, HealthStatus, Severity
-from opsd.model.lifecycle import Lifecycle
+from opsd.model.lifecycle import Lifecycle, Phase
 from opsd.model.reasons import REASONS
 from opsd.model.run import Run
 from opsd.model.tuning import DriftDocument
@@ -196,7 +196,11 @@ def why_not_begun(
     looked = health.transport.ingest_status == "success"
     if run.backlog_bytes and not _is_witnessed(one, run) and (looked or one.category not in HEALTH):
         return _UNREAD
-    if run.baselined or one.category in asked:
+    if one.category in asked:
+        return None
+    if one.category in HEALTH and _is_a_crash(run, health):
+        return "That the run crashed is told; that its log is silent since is no other news."
+    if run.baselined:
         return None
     if not looked:
         lasting = any(reason.metric == "transportFailureStreak" for reason in health.reasons)
@@ -207,6 +211,12 @@ def why_not_begun(
         or (one.category in HEALTH and not _URGENT_CODES.isdisjoint(health.reason_codes))
     )
     return None if urgent else "It was there at the first look, and needs nobody at once."
+
+
+def _is_a_crash(run: Run, health: HealthDocument) -> bool:
+    """Whether all that the contract's health knows against the run follows from its crash."""
+    crashed = run.projection is not None and run.projection.phase is Phase.CRASHED
+    return crashed and health.reason_codes == ("ingest_stale",)
 
 
 def _is_witnessed(one: Condition, run: Run) -> bool:

@@ -170,8 +170,10 @@ def _confidence(attempts: int) -> Confidence:
     return "medium" if attempts >= MEDIUM_FROM else "low"
 
 
-def _rate(count: int, attempts: int) -> float:
-    return count / attempts if attempts else 0.0
+def _rate(count: int, attempts: int) -> int | float:
+    if not attempts or count in (0, attempts):
+        return int(count > 0)
+    return count / attempts
 
 
 def _durations(samples: Sequence[Sample]) -> DurationsObserved:

@@ -66,12 +66,15 @@ class CodeCount(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 
 class HealthObserved(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """Rates are of all attempts, 0 to 1, not rounded. Most frequent code first, equal ones in reverse order."""
+    """Rates are of all attempts, 0 to 1, not rounded; whole ones are integers, as other tools print them.
+
+    Most frequent code first, equal ones in reverse order.
+    """
 
     degraded_count: int
     critical_count: int
-    degraded_rate: float
-    critical_rate: float
+    degraded_rate: int | float
+    critical_rate: int | float
     reason_code_frequency: tuple[CodeCount, ...]
 
 

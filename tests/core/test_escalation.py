@@ -163,6 +163,25 @@ class TestHealth:
         d.sees(STUCK, 50).answers("health_critical_resolved")
         d.sees(RUNNING, 60).answers("run_stuck_resolved")
 
+    def test_a_crash_that_lasts_is_told_once(self) -> None:
+        """That its log is silent follows from it; a silence that came first, and its end, is told."""
+        d = Dialogue().sees(crashed(), 5).answers("run_crashed")
+        d.sees(crashed(), 5_000).answers()
+
+        late = Dialogue().sees(RUNNING, 400).answers("health_degraded")
+        late.sees(crashed(), 500).answers("run_crashed")
+        assert late.open == ["health_degraded", "run_crashed"]
+
+    def test_a_one_shot_pass_tells_the_silence_of_a_crashed_run(self) -> None:
+        """Whoever asked knows the contract's categories, perhaps alone."""
+        run = crashed()
+        now = moment(5_000)
+        health = document(run, judge(run, SEEN, LIMITS, now), SEEN, LIMITS, trace_id="t", now=now)
+
+        told = escalation.escalate(run, health, home="/srv/home", trace_id="t", now=now, one_shot=True)
+
+        assert [row.category for row in told.rows] == ["run_crashed", "health_critical"]
+
 
 class TestOurOwn:
     @pytest.mark.parametrize(
