@@ -59,7 +59,7 @@ class KeyTaken(Exception):  # noqa: N818  it says what the key is
 
 
 class UnderWay(Exception):  # noqa: N818  it says what the intent is
-    """Another command, which is still there, has asked a service for just this; the message names it."""
+    """Another command, which is still there, has asked for just this; the message names it."""
 
 
 class Unwritable(Exception):  # noqa: N818  it says what the disk is
@@ -254,7 +254,7 @@ class SoloDesk:
         *,
         waited_for: Callable[[Intent], bool],
     ) -> None:
-        """`waited_for`: whether the command that asked for the intent is still there, as it is while a service answers.
+        """`waited_for`: whether the command that asked for the intent is still there, waiting for an answer or a proof.
 
         Such an intent is that command's to settle. A service over this very home carries it out by a command like this.
         """
@@ -319,8 +319,7 @@ class SoloDesk:
         return None if found is None else self._intents.get(found.id, found)
 
     def _is_anothers(self, intent: Intent) -> bool:
-        through_service = intent.transport == TransportMode.SPRITE_SERVICE
-        return through_service and intent.is_in_flight and self._waited_for(intent)
+        return intent.is_in_flight and self._waited_for(intent)
 
     def _book(self) -> books.Book:
         return books.book_of(sorted(self._intents.values(), key=lambda each: each.ordinal))
@@ -328,8 +327,12 @@ class SoloDesk:
     def _shown(self) -> Run:
         """The run with what its intents and its mode mean for it by now."""
         mode = in_force(modes_of(*self._store.load_modes()), self.loop_id, self._now())
-        ours = [intent for intent in self._intents.values() if not self._is_anothers(intent)]
-        book = books.book_of(sorted(ours, key=lambda each: each.ordinal))
+        here = [
+            intent
+            for intent in self._intents.values()
+            if intent.transport == TransportMode.LOCAL or not self._is_anothers(intent)
+        ]
+        book = books.book_of(sorted(here, key=lambda each: each.ordinal))
         state = books.control_state(book, self._last.status, self._last.ours, mode)
         return replace(self._run, control=state)
 
@@ -337,6 +340,7 @@ class SoloDesk:
         before = self._intents.get(intent.id)
         settles = intent.status not in IN_FLIGHT and (before is None or before.status is not intent.status)
         effects = (log_row(intent), *(rows(intent) if settles else ()))
+        self._store.forget(self.loop_id)  # others may have written since the last step, while the home was lent
         done = self._store.commit([LoopCommit(self.loop_id, effects)], self._now())
         for failure in done.failures:
             was_done = before is not None and before.execution is not None

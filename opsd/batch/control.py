@@ -135,15 +135,15 @@ def _carried_out(layout: Layout, loop_id: LoopId, command: ControlCommand, outsi
     if command.service is not None:
         way = _through(ref, command, outside, turn)
     else:
-        way = _locally(layout, ref, boot, outside)
+        way = _locally(layout, ref, boot, outside, turn)
     try:
         return SoloDesk(store, loop, way, outside.now, waited_for=partial(_is_waited_for, outside)).carry_out(command)
     except (KeyTaken, UnderWay) as error:
         raise CommandError(str(error)) from None
     except LostTurn as error:
         raise CommandError(
-            f"the service was asked for the {command.intent}, and what it answers cannot be written down: {error}; the "
-            "intent stays open, and whoever holds the home looks what became of it",
+            f"the {command.intent} was begun, and what comes of it cannot be written down here: {error}; the intent "
+            "stays open, and whoever holds the home looks what became of it",
             AMBIGUOUS_EXIT,
         ) from None
     except Unwritable as error:
@@ -173,11 +173,16 @@ def _forwarded(held: HeldByDaemon, loop_id: LoopId, command: ControlCommand, out
 # On this host
 
 
-def _locally(layout: Layout, ref: LoopRef, boot: str, outside: Outside) -> Way:
+def _locally(layout: Layout, ref: LoopRef, boot: str, outside: Outside, turn: Turn) -> Way:
     script = outside.variable(CONFIRM_VARIABLE)
-    told = _asking(script, ref, outside) if script is not None else None
+    told = _asking(script, ref, outside, turn) if script is not None else None
+
+    def pause(seconds: float) -> None:
+        with turn.lent():
+            threading.Event().wait(seconds)
+
     host = Host(
-        layout, outside.files, outside.processes, _controls(outside), outside.now, outside.monotonic, _pause, told
+        layout, outside.files, outside.processes, _controls(outside), outside.now, outside.monotonic, pause, told
     )
     return Locally(host, ref, Rules(layout.home, boot, every_pass_samples=True))
 
@@ -210,11 +215,7 @@ def _program(name: str | None, outside: Outside) -> str | None:
     return shutil.which(name, path=outside.variables.get("PATH", os.defpath)) or name
 
 
-def _pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
-
-
-def _asking(script: str, ref: LoopRef, outside: Outside) -> Callable[[Intent], Confirmation]:
+def _asking(script: str, ref: LoopRef, outside: Outside, turn: Turn) -> Callable[[Intent], Confirmation]:
     """The caller's own confirmation program: its exit code decides, and the JSON object it prints is told on."""
 
     def told(intent: Intent) -> Confirmation:
@@ -230,7 +231,7 @@ def _asking(script: str, ref: LoopRef, outside: Outside) -> Callable[[Intent], C
         ]  # fmt: skip
         limit_s = options.timeout_s + options.interval_s + _TURN_AND_COMMAND_S
         code, data = 127, b""
-        with suppress(OSError, subprocess.TimeoutExpired):
+        with turn.lent(), suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -271,7 +272,7 @@ def _confirmation(script: str, code: int, data: bytes, outside: Outside) -> Conf
 
 
 def _is_waited_for(outside: Outside, intent: Intent) -> bool:
-    """Whether the command that asked a service for it is still there."""
+    """Whether the command that asked for it is still there."""
     sighting = outside.processes.sighting(intent.actor.pid, intent.recorded_at)
     return intent.actor.pid != os.getpid() and sighting is ProcessSighting.ALIVE
 

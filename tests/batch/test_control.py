@@ -304,6 +304,26 @@ class TestRefusals:
         assert "SUPERLOOP_BIN: the opsd with pid 4711 holds this home" in done.err
 
 
+class TestWhileItsEffectIsLookedFor:
+    @pytest.mark.slow
+    def test_others_write_in_the_home_and_nobody_else_acts(self, tmp_path: Path) -> None:
+        loop = Controlled(tmp_path, 'echo "$@" >> $HERE/done; [ -e $HERE/decide ] && decide approved; true')
+        words = ["-m", "opsd.batch", "control", *loop.checkout.flags, "--intent", "approve", "--idempotency-key", "k-1"]
+        child = subprocess.Popen([sys.executable, *words, "--interval-seconds", "1"], stdout=subprocess.PIPE)
+        wait_until(lambda: loop.logged[-1:] == ["executed"], "the command has run")
+
+        assert run("reconcile", *loop.checkout.flags).code == 0
+        other = loop.control("reject")
+        assert (other.code, "intent_in_flight" in other.document["commandOutput"]) == (1, True)
+        again = loop.control("approve", "--idempotency-key", "k-1")
+        assert (again.code, f"pid {child.pid}" in again.err) == (1, True)
+        subprocess.run([loop.written("decide", "decide approved")], check=True)
+        out, _ = child.communicate(timeout=20)
+
+        assert (child.returncode, json.loads(out)["status"]) == (0, "confirmed")
+        assert loop.logged == ["recorded", "executing", "executed", "recorded", "refused", "confirmed"]
+
+
 class TestWhatAKillLeaves:
     @pytest.fixture
     def slow(self, tmp_path: Path) -> Controlled:
