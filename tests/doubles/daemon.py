@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from opsd.api.app import build_app
 from opsd.api.peer import Access
+from opsd.api.seams import OneShots
 from opsd.api.server import STANDARD_LIMITS, Limits, serve
 from opsd.clock import SystemClock
 from tests.doubles.desk import StandInDesk
@@ -46,6 +47,7 @@ async def serving(
     access: Access | None = None,
     limits: Limits = STANDARD_LIMITS,
     desk: StandInDesk | None = None,
+    oneshots: OneShots | None = None,
 ) -> AsyncIterator[None]:
     """While inside, the daemon answers; on the way out it stops as the real one does: first the feed, then this.
 
@@ -58,6 +60,7 @@ async def serving(
         queries,
         access or Access(owner_uid=os.getuid()),
         desk=desk,
+        oneshots=oneshots,
         offload=WorkerThread(),
         clock=SystemClock(),
     )
