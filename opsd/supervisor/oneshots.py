@@ -307,6 +307,10 @@ class OneShots:
         elif options.max_events:
             run = replace(run, written=replace(run.written, cursor_line=_cursor_line(passed)))
         self._performer.perform(member, PassResult(before, replace(passed.decision, run=run)))
+        if before.ref.is_remote:
+            # What was seen of it before is older than this pass, and nothing that another one should be made of.
+            self._intake.trigger([member.loop_id], asked=True)
+            return
         is_as_usual = options.thresholds == self._rules().of(member.loop_id).thresholds and not options.max_events
         if is_as_usual and passed.run.ref.transport is before.ref.transport:
             return
@@ -409,7 +413,7 @@ class OneShots:
         finally:
             if turn.is_set():
                 member = self._roster.get(loop_id)
-                waits = member is not None and (failed or bool(member.requests) or member.run.ref.is_remote)
+                waits = member is not None and (failed or bool(member.requests))
                 self._queue.done(loop_id, self._clock.monotonic(), again=waits)
             else:
                 self._queue.unhold(loop_id, turn.set)

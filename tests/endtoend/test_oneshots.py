@@ -17,7 +17,7 @@ from tests.batch.checkout import LOOP, Checkout
 from tests.batch.cli import run
 from tests.doubles.process import OpsdProcess, wait_until
 from tests.doubles.situations import Place, situation
-from tests.doubles.sprites import TOKEN, SpriteProcess
+from tests.doubles.sprites import TOKEN, VARIABLES, SpriteProcess
 
 pytestmark = pytest.mark.slow
 
@@ -187,6 +187,24 @@ class TestBehindAService:
         done = run("reconcile", *checkout.flags, *asked, "--retry-backoff-seconds", "0")
         assert (done.code, json.loads(done.out)["transport"]["mode"]) == (1, "sprite_service")
         assert TOKEN not in (checkout.folder / "opsd.log").read_text()
+
+    def test_a_loop_that_is_reached_so_anyway_goes_on_from_there(self, short_path: Path) -> None:
+        inside = Checkout(short_path / "inside").running()
+        home = Checkout(short_path / "home", loop_id="unused")
+        with SpriteProcess(inside.folder) as sprite:
+            registry = home.runtime / "ops-manager" / "fleet" / "registry.v1.json"
+            registry.parent.mkdir(parents=True)
+            registry.write_text(json.dumps({"schemaVersion": "v1", "loops": [sprite.entry(LOOP)]}))
+            with OpsdProcess(home.folder, variables=VARIABLES) as daemon:
+                daemon.until(lambda: daemon.loop(LOOP)["lifecycle"] == "running", "the daemon has asked")
+                for line in (4, 5):
+                    inside.event("role_end", role="implementer")
+                    flags = ("--repo", str(home.folder), "--loop", LOOP, *_asked(sprite.port))
+                    assert run("reconcile", *flags).document["cursor"]["eventLineOffset"] == line
+                    daemon.post(f"/v1/loops/{LOOP}/reconcile", {})
+                    cursor = home.ours.with_name(LOOP) / "cursor.json"
+                    assert json.loads(cursor.read_text())["eventLineOffset"] == line
+                assert daemon.findings() == []
 
     def test_a_service_that_holds_the_home_is_asked_over_its_own_port(self, checkout: Checkout) -> None:
         with SpriteProcess(checkout.folder) as sprite:
