@@ -167,6 +167,25 @@ class TestReconcile:
         assert checkout.document("state.json") == before
         assert run("reconcile", *checkout.flags).code == 0
 
+    def test_a_daemon_that_is_killed_among_many_passes_leaves_nothing_half_done(
+        self, checkout: Checkout, daemon: OpsdProcess
+    ) -> None:
+        checkout.event("loop_complete").event("loop_start", run_id="20260102T000000Z")
+        rows = checkout.ours / "telemetry" / "reconcile.jsonl"
+        before = rows.stat().st_size
+        commands = [_begun(*checkout.flags, *(STALE if number % 2 else ())) for number in range(5)]
+        wait_until(lambda: rows.stat().st_size > before, "the first of them has been written")
+        daemon.kill()
+
+        for command in commands:
+            said = command.communicate(timeout=60)[1]
+            assert command.returncode == 0 or f"pid {daemon.process.pid}" in said
+        assert run("reconcile", *checkout.flags).document["cursor"]["eventLineOffset"] == 5
+        for name in ("telemetry/reconcile", "escalations", "runs"):
+            checkout.rows(f"{name}.jsonl")
+        ids = Counter(row["id"] for row in checkout.rows("escalations.jsonl"))
+        assert set(ids.values()) <= {1}
+
 
 class TestBehindAService:
     def test_the_service_is_asked_for_this_pass_and_its_token_is_told_nobody(
