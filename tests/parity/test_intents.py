@@ -45,11 +45,11 @@ MAY_DIFFER = frozenset(
     {
         "id", "recordedAt", "updatedAt", "expiresAt", "settledAt", "actor", "traceId", "idempotencyKey", "fingerprint",
         "transport", "expect.runId", "expect.candidate", "watermark", "execution.command", "execution.startedAt",
-        "execution.endedAt", "execution.pid", "execution.replayed", "execution.output", "confirmation.attempts",
-        "confirmation.observedAt", "options.pauseUntil",
+        "execution.endedAt", "execution.pid", "execution.replayed", "execution.output", "execution.attempts",
+        "execution.codes", "confirmation.attempts", "confirmation.observedAt", "options.pauseUntil",
     }
 )  # fmt: skip
-"""Names, times, processes, places, and the sentences that quote them."""
+"""Names, times, processes, places, the requests on the way, and the sentences that quote them."""
 
 QUOTES = frozenset({"confirmation.evidence", "stageEvidence"})
 """Of evidence, where the first of it lies is compared: what else was there by then is chance, and it names times."""
