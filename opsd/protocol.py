@@ -411,8 +411,12 @@ class SpriteIntentRequest(IntentRequest, frozen=True, rename="camel", forbid_unk
 
 
 class ContractRequest(IntentRequest, frozen=True, kw_only=True):
-    """What the contract's command asks for; nothing that travels. Its `timeout_s` may be 0: one look."""
+    """What the contract's command asks for; nothing that travels. Its `timeout_s` may be 0: one look.
 
+    `made_key` is the key that the command made up, where its caller gave none: told on, and bound to nothing.
+    """
+
+    made_key: str = ""
     as_contract: bool = True
     interval_s: float = 2.0
 

@@ -220,8 +220,8 @@ class Carrier:
         if after.is_in_flight:
             await self._books.tell(after)
             return after
-        member = self._roster.get(intent.loop_id)
-        # It failed, and one look tells whether it had its effect all the same.
+        # It failed, and one look tells whether it had its effect all the same; the contract's command takes none.
+        member = self._roster.get(intent.loop_id) if not intent.options.as_contract else None
         if member is not None and await self.fresh(member) is None:
             run = (self._roster.get(intent.loop_id) or member).run
             with suppress(TimeoutError):

@@ -404,13 +404,18 @@ class Desk:
         approval = (scene if scene is not None else run.artifacts).approval.value
         candidate = approval.digest if request.intent in DECISIONS and approval is not None else None
         facts, service = run.fold.run, run.ref.service if run.ref.is_remote else None
-        key = request.idempotency_key or identity.default_key(
-            loop_id,
-            facts.run_id if facts is not None else None,
-            facts.iteration if facts is not None else None,
-            request.intent,
-            candidate,
-            settled(book),
+        made_key = request.made_key if isinstance(request, ContractRequest) else ""
+        key = (
+            request.idempotency_key
+            or made_key
+            or identity.default_key(
+                loop_id,
+                facts.run_id if facts is not None else None,
+                facts.iteration if facts is not None else None,
+                request.intent,
+                candidate,
+                settled(book),
+            )
         )
         return life.recorded(
             id=self._new_id(),
