@@ -274,7 +274,7 @@ def _confirmation(script: str, code: int, data: bytes, outside: Outside) -> Conf
 def _is_waited_for(outside: Outside, intent: Intent) -> bool:
     """Whether the command that asked for it is still there."""
     sighting = outside.processes.sighting(intent.actor.pid, intent.recorded_at)
-    return intent.actor.pid != os.getpid() and sighting is ProcessSighting.ALIVE
+    return intent.actor.pid != os.getpid() and sighting in (ProcessSighting.ALIVE, ProcessSighting.STOPPED)
 
 
 def _through(ref: LoopRef, command: ControlCommand, outside: Outside, turn: Turn) -> Way:

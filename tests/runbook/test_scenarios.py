@@ -6,6 +6,7 @@ noted. The page's blocks are run in `test_page`.
 
 import json
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -304,13 +305,15 @@ class TestServiceAndManagerOverOneRepository:
         assert site.executions("cancel") == 1
         assert [row["transport"] for row in site.rows("intents.jsonl")] == ["local", "sprite_service"]
 
-    def test_a_manager_that_dies_while_it_waits(self, site: Site) -> None:
+    def test_a_manager_that_stands_still_and_dies_while_it_waits(self, site: Site) -> None:
         words = shlex.join(("--by", "riya", "--idempotency-key", "k", *self.over(site)))
         ask = f"scripts/ops-manager-control.sh --repo /srv/checkout --loop {LOOP} --intent cancel {words}"
         with site.started(f"exec {ask}") as asking:
             wait_until(lambda: site.executions("cancel") == 1, "it is being carried out")
+            asking.send_signal(signal.SIGSTOP)
             again = control(site, "cancel", "--idempotency-key", "k", *self.over(site))
             asking.kill()
+            asking.wait()
         assert again.code == 1
         assert "waits" in again.text
 
