@@ -21,6 +21,8 @@ from opsd.store.lock import HomeLock, HomeLocked
 TURN_WITHIN_S: Final = 30.0
 """Other commands on the same home take a moment each; one that takes longer is worth being told about."""
 
+_LOOK_AGAIN_S: Final = 0.25
+
 
 class HeldByDaemon(Exception):  # noqa: N818  it says what the home is
     """A daemon works on this home: what is to be written, it writes."""
@@ -34,22 +36,43 @@ class HeldByDaemon(Exception):  # noqa: N818  it says what the home is
 def claim(layout: Layout, outside: Outside) -> HomeLock:
     """Become the writer of the home, once the one-shot commands before us are done.
 
+    A daemon that is just starting or stopping is waited for: then it answers, or the home is free.
+
     Raises:
         HeldByDaemon: see there.
         CommandError: the lock cannot be had.
     """
-    holder = Holder(os.getpid(), outside.now())
-    try:
+    holder, ends_s = Holder(os.getpid(), outside.now()), outside.monotonic() + TURN_WITHIN_S
+    wait_s = 0.0
+    while True:
         try:
-            return HomeLock.acquire(layout.lock, holder)
+            return HomeLock.acquire(layout.lock, holder, wait_s=wait_s)
         except HomeLocked as error:
-            _raise_for_daemon(error)
-        return HomeLock.acquire(layout.lock, holder, wait_s=TURN_WITHIN_S)
-    except HomeLocked as error:
-        _raise_for_daemon(error)
-        raise CommandError(str(error)) from None
-    except StoreError as error:
-        raise CommandError(str(error)) from None
+            is_late, wait_s = outside.monotonic() >= ends_s, _LOOK_AGAIN_S
+            by = error.holder
+            if by is not None and by.socket_path is not None and (is_late or not _may_yet_answer(by, by.socket_path)):
+                raise HeldByDaemon(by, by.socket_path) from None
+            if is_late:
+                raise CommandError(str(error)) from None
+        except StoreError as error:
+            raise CommandError(str(error)) from None
+
+
+def _may_yet_answer(holder: Holder, socket_path: str) -> bool:
+    """Whether another process lives that nobody listens for yet, or any more: a daemon that begins, or ends."""
+    if holder.pid == os.getpid() or not os.path.exists(f"/proc/{holder.pid}"):
+        return False
+    import socket  # only where a daemon is there at all
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(socket_path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+        except OSError:
+            return False  # it is busy, or not for us: asking it will tell
+    return False
 
 
 class Turn:
@@ -90,12 +113,6 @@ class Turn:
 
 class LostTurn(Exception):  # noqa: N818  it says what became of it
     """Somebody else writes in the home since the turn was lent; the message says who."""
-
-
-def _raise_for_daemon(error: HomeLocked) -> None:
-    holder = error.holder
-    if holder is not None and holder.socket_path is not None:
-        raise HeldByDaemon(holder, holder.socket_path) from None
 
 
 def cannot_honour(held: HeldByDaemon, flags: list[str]) -> CommandError:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from opsd.store.holder import live_holder
 from tests.batch.checkout import LOOP, Checkout
 from tests.batch.cli import run
-from tests.doubles.process import OpsdProcess, wait_until
+from tests.doubles.process import OpsdProcess, spawn, wait_until
 from tests.doubles.situations import Place, situation
 from tests.doubles.sprites import TOKEN, VARIABLES, SpriteProcess
 
@@ -153,6 +154,19 @@ class TestReconcile:
         assert (len(bad), set(bad.values())) == (runs, {1})
         ids = Counter(row["id"] for row in checkout.rows("escalations.jsonl"))
         assert set(ids.values()) <= {1}
+
+    def test_a_daemon_that_begins_or_ends_is_waited_for(self, checkout: Checkout) -> None:
+        process = spawn("run", "--repo", str(checkout.folder))
+        try:
+            lock = checkout.runtime / "ops-manager" / ".lock"
+            wait_until(lambda: live_holder(str(lock)) is not None, "the daemon has locked the home")
+            assert run("reconcile", *checkout.flags).document["cursor"]["eventLineOffset"] == 3
+            process.terminate()
+            wait_until(lambda: not (checkout.runtime / "ops-manager" / "opsd.sock").exists(), "nobody listens")
+            assert run("reconcile", *checkout.flags).code == 0
+        finally:
+            process.kill()
+            process.wait()
 
     def test_a_daemon_that_is_killed_meanwhile(self, checkout: Checkout, daemon: OpsdProcess) -> None:
         before = checkout.document("state.json")
