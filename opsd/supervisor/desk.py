@@ -43,11 +43,11 @@ from opsd.supervisor.bell import Bell
 from opsd.supervisor.books import Books
 from opsd.supervisor.carrying import HANGS, Carrier, gist, unseen
 from opsd.supervisor.commits import Commits
-from opsd.supervisor.fleet import NotManaged, UnknownLoop
+from opsd.supervisor.fleet import UnknownLoop, managed
 from opsd.supervisor.modes import ModeKeeper
 from opsd.supervisor.profiles import ProfileKeeper
 from opsd.supervisor.remote import RemoteCarrier
-from opsd.supervisor.roster import Member, Roster
+from opsd.supervisor.roster import Roster
 from opsd.supervisor.switches import Switches
 
 TURN_WITHIN = timedelta(seconds=120)
@@ -108,7 +108,7 @@ class Desk:
             UnknownLoop, NotManaged: there is nothing to act on.
             IdempotencyConflict: the key stands for another request.
         """
-        member = self._managed(loop_id)
+        member = managed(self._roster, loop_id)
         async with self.at_checkout(member.run):
             unread = self._books.unread(self._in_checkout(member.run))
             if request.idempotency_key is not None and not request.dry_run and unread is None:
@@ -116,7 +116,7 @@ class Desk:
                 if known is not None:
                     return Submitted(known, replayed=True)
             problem = await self._carrier.fresh(member)
-            run = self._managed(loop_id).run
+            run = managed(self._roster, loop_id).run
             # A disk that hangs would hang again, and hold a thread that others wait for.
             scene = None
             if not run.ref.is_remote and problem is None:
@@ -199,7 +199,7 @@ class Desk:
         Raises:
             UnknownLoop, NotManaged: nobody looks at such a loop.
         """
-        return self._switches.told(self._managed(loop_id).run.ref)
+        return self._switches.told(managed(self._roster, loop_id).run.ref)
 
     async def set_transport(self, loop_id: LoopId, request: TransportRequest, actor: Actor) -> TransportReply:
         """Have a loop reached otherwise, now and after restarts.
@@ -209,7 +209,7 @@ class Desk:
             CannotSwitch: the registry names no such way.
             CannotRecord: the disk refuses it, so the loop is reached as it was.
         """
-        await self._switches.set(self._managed(loop_id).run.ref, request, actor)
+        await self._switches.set(managed(self._roster, loop_id).run.ref, request, actor)
         return self.transport(loop_id)
 
     def profiles(self) -> ProfilePage:
@@ -220,7 +220,7 @@ class Desk:
         Raises:
             UnknownLoop, NotManaged: nobody looks at such a loop.
         """
-        return self._profiles.told(self._managed(loop_id).loop_id)
+        return self._profiles.told(managed(self._roster, loop_id).loop_id)
 
     async def set_profile(self, loop_id: LoopId, request: ProfileRequest, actor: Actor) -> ProfileReply:
         """Have a loop judged by a profile of its own, now and after restarts.
@@ -232,7 +232,7 @@ class Desk:
         """
         # What was chosen for a loop that has left the fleet can still be ended.
         if request.profile is not None or not self._profiles.is_chosen(loop_id):
-            self._managed(loop_id)
+            managed(self._roster, loop_id)
         await self._profiles.set(loop_id, request, actor)
         return self._profiles.told(loop_id)
 
@@ -374,20 +374,11 @@ class Desk:
             seen = evidence.unseen(0, why, now)
             await self._books.tell(life.ambiguous(intent, seen, now))
 
-    def _managed(self, loop_id: LoopId) -> Member:
-        member = self._roster.get(loop_id)
-        if member is None:
-            raise UnknownLoop(f"no loop {loop_id!r} is in the fleet")
-        if not member.is_managed:
-            why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
-            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
-        return member
-
     async def _replayed(self, loop_id: LoopId, request: IntentRequest, key: str) -> Intent | None:
         """What came of the request that this key stands for."""
         held = self._books.keyed(loop_id, key)
         if held is None:
-            transport = self._managed(loop_id).run.ref.transport
+            transport = managed(self._roster, loop_id).run.ref.transport
             found = await self._commits.apart(partial(self._store.find_intent, loop_id, key, transport))
             if found is not None:
                 # Memory knows better. What is in flight in the log alone was refused, and its row not taken back.

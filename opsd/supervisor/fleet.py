@@ -16,7 +16,7 @@ from opsd.protocol import DaemonStatus, FleetStatus, LoopSummary, ReconcileReply
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.feed import Feed
 from opsd.supervisor.intake import Intake
-from opsd.supervisor.roster import Roster
+from opsd.supervisor.roster import Member, Roster
 
 Metrics = Mapping[str, float | Mapping[tuple[str, ...], float]]
 """Labels are names and values in turn."""
@@ -42,6 +42,20 @@ class NotManaged(FleetError):  # noqa: N818
 
 class PassBroke(FleetError):  # noqa: N818
     pass
+
+
+def managed(roster: Roster, loop_id: LoopId) -> Member:
+    """
+    Raises:
+        UnknownLoop, NotManaged: see there.
+    """
+    member = roster.get(loop_id)
+    if member is None:
+        raise UnknownLoop(f"no loop {loop_id!r} is in the fleet")
+    if not member.is_managed:
+        why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
+        raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
+    return member
 
 
 class Fleet:
@@ -94,12 +108,7 @@ class Fleet:
         Raises:
             FleetError: see there.
         """
-        member = self._roster.get(loop_id)
-        if member is None:
-            raise UnknownLoop(f"no loop {loop_id!r} is in the fleet")
-        if not member.is_managed:
-            why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
-            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
+        member = managed(self._roster, loop_id)
         answer = await self._intake.asked_for(member, from_start=from_start)
         if answer.error is not None:
             raise PassBroke(f"the pass over {loop_id!r} broke off: {answer.error.strip().rpartition(chr(10))[2]}")

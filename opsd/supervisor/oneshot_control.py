@@ -31,7 +31,7 @@ from opsd.supervisor.books import Books
 from opsd.supervisor.carrying import close
 from opsd.supervisor.commits import Commits
 from opsd.supervisor.desk import Desk
-from opsd.supervisor.fleet import NotManaged, UnknownLoop
+from opsd.supervisor.fleet import managed
 from opsd.supervisor.roster import Roster
 
 TURN_AND_COMMAND_S = 200.0
@@ -178,13 +178,7 @@ class OneShotControl:
         Raises:
             UnknownLoop, NotManaged: there is nothing to act on.
         """
-        member = self._roster.get(loop_id)
-        if member is None:
-            raise UnknownLoop(f"no loop {loop_id!r} is in the fleet")
-        if not member.is_managed:
-            why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
-            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
-        return member.run
+        return managed(self._roster, loop_id).run
 
 
 def _ref(run: Run, command: ControlCommand) -> LoopRef:

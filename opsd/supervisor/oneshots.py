@@ -40,7 +40,7 @@ from opsd.store.store import Store
 from opsd.supervisor.alarms import Alarms
 from opsd.supervisor.bell import Bell
 from opsd.supervisor.commits import Commits
-from opsd.supervisor.fleet import FleetError, NotManaged, PassBroke
+from opsd.supervisor.fleet import FleetError, PassBroke, managed
 from opsd.supervisor.intake import Intake
 from opsd.supervisor.membership import Membership
 from opsd.supervisor.oneshot_control import Lend, OneShotControl
@@ -263,11 +263,7 @@ class OneShots:
         """
         if self._roster.get(loop_id) is None:
             await self._membership.look()
-        member = self._roster.get(loop_id)
-        if member is not None and not member.is_managed:
-            why = member.run.ref.fault_detail or member.run.ref.fault or "it is disabled in the registry"
-            raise NotManaged(f"loop {loop_id!r} is listed and not looked at: {why}")
-        return member
+        return None if self._roster.get(loop_id) is None else managed(self._roster, loop_id)
 
     async def _pass_of_member(self, member: Member, options: PassOptions) -> Passed:
         loop_id = member.loop_id
