@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from docs.generate.markdown import code, page, table
-from opsd.core.intents.gate import RULES, RULES_FROM_AFAR
+from opsd.core.intents.gate import CONTRACT_RULES, RULES, RULES_FROM_AFAR
 from opsd.model.intent import IntentKind
 from opsd.model.refusals import REFUSALS
 
@@ -21,6 +21,13 @@ that objects decides.
 _AFAR_NOTE = """
 Of a loop behind a service fewer rules are asked here, of what the last look brought. All of the above are asked where
 the loop runs.
+"""
+
+_CONTRACT_NOTE = """
+The contract's command acts in any state of a loop, and leaves it to the runtime's command what can be done. Only these
+rules are asked for who relies on that: `ops-manager control`, and `POST /ops/control` of clients that neither say what
+they saw nor know `intents.v1`. What is refused then is told as `failed_command` in the contract's files, with the code
+in `commandOutput`.
 """
 
 _ELSEWHERE_NOTE = """
@@ -47,6 +54,12 @@ def render() -> str:
         table(
             ("code", "asked of", "objects when"),
             ((code(one.code), _kinds(one.kinds), one.when) for one in RULES_FROM_AFAR),
+        ),
+        "## As the contract has it",
+        _CONTRACT_NOTE,
+        table(
+            ("code", "asked of", "objects when"),
+            ((code(one.code), _kinds(one.kinds), one.when) for one in CONTRACT_RULES),
         ),
     )
 
