@@ -23,6 +23,8 @@ from tests.doubles.sprites import TOKEN, VARIABLES, SpriteProcess
 pytestmark = pytest.mark.slow
 
 _WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(Z|\+00:00)")
+_LONG = re.compile(r"\b\d{8,}\b")
+"""The seconds since the log was written, wherever a sentence has them."""
 _MOVES = re.compile(r"(lag|age|duration|took).*(s|ms|seconds)$", re.IGNORECASE)
 _IDENTITY = {"traceId", "reconcileTraceId", "stream", "memory", "id", "onset"}
 _TUNING = {"tuning", "drift"}
@@ -42,7 +44,7 @@ def told(value: Any, home: Path) -> Any:
         case list():
             return [told(each, home) for each in value]
         case str():
-            return _WHEN.sub("WHEN", value).replace(str(home), "HOME")
+            return _LONG.sub("LONG", _WHEN.sub("WHEN", value)).replace(str(home), "HOME")
     return value
 
 
