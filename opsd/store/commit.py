@@ -18,6 +18,9 @@ from opsd.store.codec import encode
 from opsd.store.faults import StoreCode, StoreFault, errno_name, in_words
 from opsd.store.layout import Layout
 
+_TELLING = frozenset({Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS})
+"""Where outside programs read what became of intents."""
+
 
 class LoopCommit(msgspec.Struct, frozen=True):
     """What one loop wants written. The order of its rows within a journal is kept, but durable rows go first.
@@ -103,6 +106,7 @@ class Committer:
         faults: list[StoreFault] = []
         # What outside programs read of an intent must not survive a power cut that its log does not.
         self._flush(self._append_durable(parts, faults, now, logs=True))
+        self._make_logs_lasting(parts)
         self._flush(self._append_durable(parts, faults, now, logs=False))
         for part in parts:
             if part.failure is None:
@@ -115,16 +119,26 @@ class Committer:
                 failures.append(CommitFailure(part.loop_id, path, errno_name(error), in_words(error), part.rest()))
         return Committed(tuple(failures), tuple(faults))
 
-    def make_lasting(self, path: str) -> None:
-        """Flush what an earlier process wrote to the journal at `path`, and did not come to flush.
+    def _make_logs_lasting(self, parts: Sequence[_Part]) -> None:
+        """Flush the logs of intents that are told of now, where an earlier process was killed before it came to that.
 
-        Raises:
-            OSError: nobody knows what of it would outlast a power cut.
+        A log that this process has written to is on the disk as a whole.
         """
-        self._files.sync(path)
-        for folder in self._layout.folders_above(path):
-            self._files.sync(folder)
-        self._lasting.add(path)
+        for part in parts:
+            log = self._layout.journal(part.loop_id, Journal.INTENT_LOG)
+            is_told_of = any(rows.journal in _TELLING for rows in part.durable)
+            if part.failure is not None or log in self._lasting or not is_told_of:
+                continue
+            try:
+                self._files.sync(log)
+                for folder in self._layout.folders_above(log):
+                    self._files.sync(folder)
+            except FileNotFoundError:
+                continue  # what is told has no log that it could outlast
+            except OSError as error:
+                part.failure = log, error
+            else:
+                self._lasting.add(log)
 
     def _append_durable(
         self, parts: Sequence[_Part], faults: list[StoreFault], now: datetime, *, logs: bool

@@ -16,7 +16,7 @@ from opsd.model.switch import SwitchRow
 from opsd.ports import Files
 from opsd.store.append import Appender
 from opsd.store.commit import Committed, Committer, LoopCommit
-from opsd.store.faults import StoreCode, StoreFault, in_words
+from opsd.store.faults import StoreCode, StoreFault
 from opsd.store.intents import find_by_id, find_by_key, read_intents
 from opsd.store.journal import RETENTION, Retention, Tail, generations, read_tail
 from opsd.store.layout import Layout
@@ -98,12 +98,6 @@ class Store:
             return Mended(unread=str(error))
         if not rows:
             return Mended()
-        try:
-            # What is told outside must not outlast the log, which a process that was killed may have left unflushed.
-            self._committer.make_lasting(log[0])
-        except OSError as error:
-            fault = StoreFault(loop_id, log[0], StoreCode.UNWRITABLE, in_words(error))
-            return Mended(left=tuple(rows), faults=(fault,))
         done = self._committer.commit([LoopCommit(loop_id, tuple(rows))], now)
         left = tuple(each for failure in done.failures for each in failure.rest if isinstance(each, Append))
         written = tuple(each for each in rows if each not in left)

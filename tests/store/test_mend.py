@@ -235,6 +235,27 @@ def test_a_log_that_a_killed_process_left_unflushed_is_flushed_before_it_is_told
     assert _store(left).intents(LOOP, settled_max=9) == (BEFORE[-1],)
 
 
+def test_what_could_not_be_told_for_an_unflushed_log_waits_until_the_log_is_flushed() -> None:
+    memory = MemoryFiles("/srv/app")
+    log = LAYOUT.journal(LOOP, Journal.INTENT_LOG)
+    _write(_store(memory), BEFORE[:-1])
+    memory.append(log, encode(BEFORE[-1]), sync=False)
+    files = FaultyFiles(memory)
+    trouble = files.fail("sync", errno.EIO, path="/intent-log.jsonl")
+    store = _store(files)
+
+    mended = store.mend_intents(LOOP, NOW)
+    still = store.commit([LoopCommit(LOOP, mended.left)], NOW)
+
+    assert trouble.fired
+    assert [(fault.code, fault.path) for fault in mended.faults] == [("store_unwritable", log)]
+    assert [(failure.path, failure.rest) for failure in still.failures] == [(log, mended.left)]
+    assert _told(memory) == _must(BEFORE[:-1])
+    files.heal()
+    assert store.commit([LoopCommit(LOOP, mended.left)], NOW).failures == ()
+    assert _told(memory.after_power_cut()) == _must(BEFORE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["between", "torn"])
 @pytest.mark.parametrize("scenario", intent_crashes.SCENARIOS)
