@@ -119,7 +119,9 @@ def test_safe_retry(short_path: Path) -> None:
         second = control(site, "cancel", "--idempotency-key", "key-2")
         assert (second.code, second.document["status"]) == (0, "confirmed")
         assert site.executions("cancel") == 2
-        assert reconcile(site)["transition"]["currentState"] == "stopped"
+        after = reconcile(site)
+        assert after["transition"]["currentState"] == "stopped"
+        assert after["health"]["reasonCodes"] == []
         assert status(site)["control"]["lastStatus"] == "confirmed"
 
 

@@ -138,13 +138,19 @@ def replay(intents: Iterable[Intent], key: str, fingerprint: str) -> Intent | Co
 
 
 def control_state(book: Book, last_status: str | None, last_is_ours: bool, mode_row: ModeRow | None) -> ControlState:
-    """What a loop's intents mean for its picture. `mode_row` is the row that has it observe (`modes.in_force`)."""
+    """What a loop's intents mean for its picture. `mode_row` is the row that has it observe (`modes.in_force`).
+
+    Callers of the contract's command know one end of ambiguity, a newer row in `intents.jsonl`, and have no way to
+    acknowledge one: what they asked for is told until then. It is looked after all the same. Source: loop-core 8.2.
+    """
     in_flight = book.in_flight
+    superseded = last_status not in (None, IntentStatus.AMBIGUOUS)
+    ambiguous = [intent for intent in book.ambiguous if not (superseded and intent.options.as_contract)]
     return ControlState(
         last_status=last_status,
         last_is_ours=last_is_ours,
         in_flight=_told(in_flight) if in_flight is not None else None,
-        ambiguous=tuple(_told(intent) for intent in book.ambiguous),
+        ambiguous=tuple(_told(intent) for intent in ambiguous),
         pause=book.pause,
         observing=mode_row is not None,
         observe_until=mode_row.until if mode_row is not None else None,

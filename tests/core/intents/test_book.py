@@ -211,6 +211,26 @@ class TestControlState:
         )
         assert state.pause is not None
 
+    @pytest.mark.parametrize(
+        ("last_status", "as_contract", "told"),
+        [
+            ("ambiguous", True, ["i-1"]),
+            (None, True, ["i-1"]),
+            ("confirmed", True, []),
+            ("failed_command", True, []),
+            ("confirmed", False, ["i-1"]),
+        ],
+    )
+    def test_a_newer_row_is_the_end_of_what_the_contracts_callers_left_open(
+        self, last_status: str | None, as_contract: bool, told: list[str]
+    ) -> None:
+        book = book_of([ambiguous(1, options=options(as_contract=as_contract)), confirmed(2)])
+
+        state = control_state(book, last_status, last_is_ours=True, mode_row=None)
+
+        assert [each.id for each in state.ambiguous] == told
+        assert [each.id for each in book.ambiguous] == ["i-1"]
+
     @pytest.mark.parametrize("until", [None, moment(900)])
     def test_a_mode_in_force_is_told(self, until: Any) -> None:
         row = ModeRow(moment(0), Mode.OBSERVE, "riya", RIYA, "v1", until=until)
