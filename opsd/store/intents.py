@@ -59,7 +59,7 @@ def carried(files: Files, paths: Sequence[str]) -> tuple[bytes, ...]:
 
 
 def find_by_key(files: Files, paths: Sequence[str], key: str, transport: str) -> Intent | None:
-    """The newest intent under `key` that was carried out that way, however old; if there is none, the newest under it."""
+    """The newest intent under `key` that was carried out that way, however old; where there is none, the newest."""
     found: dict[str, Intent] = {}
     for intent in rows_with(files, paths, key):
         if intent.idempotency_key == key and intent.transport == transport:

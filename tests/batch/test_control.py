@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from opsd.store.lock import Holder, HomeLock
+from opsd.store.holder import Holder
+from opsd.store.lock import HomeLock
 from tests.batch.checkout import LOOP, Checkout, stamp
 from tests.batch.cli import run
 from tests.batch.controlled import Controlled
