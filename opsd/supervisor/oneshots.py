@@ -51,8 +51,8 @@ from opsd.supervisor.roster import Member, Roster
 AT_ONCE_MAX = 64
 WRITTEN_WITHIN_S = 20.0
 """A disk that takes longer hangs, as far as somebody is concerned who waits at a terminal."""
-REMOTE_WITHIN_S = 100.0
-"""Requests to a service bound themselves, one by one; a log that is long takes several."""
+PASS_WITHIN_S = 100.0
+"""A long log is read to its end in one pass, from a disk or in several requests; the command waits for 120 s."""
 OWN_RULES_AFTER = timedelta(seconds=3)
 """When a loop is looked at again that was judged by other thresholds than its own: time enough to read the files."""
 _SIGN_OF_LIFE_S = 5.0
@@ -98,7 +98,6 @@ class OneShots:
         files: Files,
         store: Store,
         rules: Callable[[], Rules],
-        deadline_s: Callable[[], float],
         roster: Roster,
         queue: WorkQueue,
         intake: Intake,
@@ -118,7 +117,6 @@ class OneShots:
         self._telemetry = Telemetry(layout, files)
         self._store = store
         self._rules = rules
-        self._deadline_s = deadline_s
         self._roster = roster
         self._queue = queue
         self._intake = intake
@@ -133,6 +131,7 @@ class OneShots:
         self._bell = Bell(clock)
         self._waiting: deque[_Errand] = deque()
         self._open: set[_Errand] = set()
+        self._looking: set[object] = set()
 
     # For the API
 
@@ -192,6 +191,11 @@ class OneShots:
         return await self._done(f"{command.intent} of {loop_id}", carry_out)
 
     # For the supervisor
+
+    @property
+    def looking(self) -> int:
+        """How many passes are in their threads, which cannot be called off."""
+        return len(self._looking)
 
     async def serve(self, beat: Callable[[], None]) -> None:
         """For ever."""
@@ -340,29 +344,32 @@ class OneShots:
             PassBroke: the disk does not answer.
         """
         service = options.service if run.ref.is_remote else None
-        deadline_s = self._deadline_s() if service is None else REMOTE_WITHIN_S
-        with anyio.move_on_after(deadline_s):
+        with anyio.move_on_after(PASS_WITHIN_S):
             if service is None:
                 transport = self._outward.transport()
                 return await self._offload.run(lambda: self._look(transport, run, line, options))
             async with self._outward.lend(service.token) as services:
                 return await self._offload.run(lambda: self._look(AskingTransport(services), run, line, options))
-        raise PassBroke(f"the pass over {run.ref.loop_id!r} has not ended within {deadline_s:g} s")
+        raise PassBroke(f"the pass over {run.ref.loop_id!r} has not ended within {PASS_WITHIN_S:g} s")
 
     def _look(self, transport: Transport, run: Run, line: int, options: PassOptions) -> Passed:
         """In a worker thread."""
-        own = self._rules()
-        return one_pass(
-            transport,
-            run,
-            options,
-            rules_for(options, home=own.home, boot_id=own.boot_id),
-            self._telemetry,
-            cursor_line=line,
-            now=self._clock.now(),
-            monotonic=self._clock.monotonic,
-            later=lambda at: anyio.from_thread.run(self._later, at),
-        )
+        own, this = self._rules(), object()
+        self._looking.add(this)
+        try:
+            return one_pass(
+                transport,
+                run,
+                options,
+                rules_for(options, home=own.home, boot_id=own.boot_id),
+                self._telemetry,
+                cursor_line=line,
+                now=self._clock.now(),
+                monotonic=self._clock.monotonic,
+                later=lambda at: anyio.from_thread.run(self._later, at),
+            )
+        finally:
+            self._looking.discard(this)
 
     async def _later(self, at: datetime) -> datetime:
         left_s = (at - self._clock.now()).total_seconds()

@@ -289,7 +289,6 @@ class Supervisor:
                 files=files,
                 store=store,
                 rules=lambda: self._passes.rules,
-                deadline_s=lambda: self._passing.deadline_s,
                 roster=self._roster,
                 queue=self._queue,
                 intake=self._intake,
@@ -407,7 +406,8 @@ class Supervisor:
 
     @property
     def threads_left_behind(self) -> int:
-        return self._passing.left_behind + self._carrier.acting
+        looking = self.oneshots.looking if self.oneshots is not None else 0
+        return self._passing.left_behind + self._carrier.acting + looking
 
     async def _step(self, what: str, work: Callable[[], Awaitable[None]], limit_s: float) -> bool:
         began_s = self._clock.monotonic()
