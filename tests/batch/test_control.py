@@ -111,6 +111,21 @@ class TestADecision:
 
         assert (row["status"], row["confirm"]["reason"]) == ("confirmed", "completion_observed")
 
+    @pytest.mark.parametrize(
+        ("intent", "status", "reason"),
+        [("approve", "approved", "completion_observed"), ("reject", "rejected", "rejection_observed")],
+    )
+    def test_a_command_that_keeps_nothing_of_the_request_but_its_status(
+        self, tmp_path: Path, intent: str, status: str, reason: str
+    ) -> None:
+        log = "$HERE/.superloop/loops/checkout-flow/events.jsonl"
+        says = """{"timestamp":"'$(date -u +%FT%TZ)'","event":"loop_complete","run_id":"20200101T000000Z"}"""
+        loop = Controlled(tmp_path, f"""echo '{{"status":"{status}"}}' > $APPROVAL; echo '{says}' >> {log}""")
+
+        row = loop.control(intent, *AT_ONCE).document
+
+        assert (row["status"], row["confirm"]["reason"]) == ("confirmed", reason)
+
     def test_what_was_complete_before_proves_nothing(self, tmp_path: Path) -> None:
         loop = Controlled(tmp_path, "echo recorded")
         loop.checkout.summary(completion_ok=True).event("loop_complete")

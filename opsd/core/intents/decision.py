@@ -52,6 +52,9 @@ def decided(intent: Intent, mark: Watermark, run: Run, scene: Scene) -> Verdict:
         logged = None  # the log names run and iteration only, so that it may mean the other candidate
     if logged is not None:
         return logged
+    if approval.run_id is None and approval.iteration is None:
+        found = Evidence("approval.json", f"It says {approval.status}, and of no run.")
+        return not_yet("approval.json does not say on which candidate it is.", found)
     what = f"It is about another candidate: run {approval.run_id}, iteration {approval.iteration}, {approval.status}."
     other = Evidence("approval.json", what)
     if approval.status in WANTED.values():
