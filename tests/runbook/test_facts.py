@@ -4,6 +4,7 @@ Whatever a script prints where it succeeds is one document, also for callers tha
 """
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from tests.batch.checkout import LOOP, RUN, Checkout
+from tests.docs.prose import ROOT
+from tests.doubles.process import wait_until
+from tests.doubles.sprites import TOKEN
 from tests.runbook.scripts import Told, script
-from tests.runbook.site import free_port
+from tests.runbook.site import Site, free_port
 
 pytestmark = pytest.mark.slow
 LONG = "999999999"
@@ -309,6 +313,52 @@ class TestControl:
         row = told.document
         assert (told.code, row["status"], row["exitCode"]) == (1, "failed_command", 3)
         assert "nothing is waiting" in row["commandOutput"]
+
+    @pytest.mark.parametrize(
+        ("intent", "body", "reason"),
+        [
+            ("cancel", "echo '{{\"active\":false}}' > {state}", "inactive_not_running"),
+            ("reject", 'echo \'{{"status":"rejected"}}\' > {approval}', "rejection_observed"),
+            (
+                "approve",
+                "echo '{{\"status\":\"approved\"}}' > {approval}; echo '{complete}' >> {log}",
+                "completion_observed",
+            ),
+        ],
+    )
+    def test_through_a_service_over_the_same_repository(
+        self, checkout: Checkout, tmp_path: Path, intent: str, body: str, reason: str
+    ) -> None:
+        """The service is the script of its name, run as a program, with the caller's own command of the runtime."""
+        pending(checkout)
+        complete = {"timestamp": "2020-01-01T00:00:09Z", "event": "loop_complete", "run_id": RUN}
+        act = body.format(
+            state=checkout.runtime / "state.json",
+            approval=checkout.loop / "approval.json",
+            log=checkout.log,
+            complete=json.dumps(complete),
+        )
+        runtime = self.program(tmp_path, "runtime", f'echo "$1" >> calls; {act}')
+        port = free_port()
+        words = ("--repo", str(checkout.folder), "--host", "127.0.0.1", "--port", str(port), "--token", TOKEN)
+        service = subprocess.Popen(
+            [f"{ROOT}/scripts/ops-manager-sprite-service.py", *words],
+            env={"PATH": "/usr/bin:/bin", "SUPERLOOP_BIN": runtime},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(Site(tmp_path, checkout.folder, port=port).answers, "the service answers")
+            over = ("--transport", "sprite_service", "--service-base-url", f"http://127.0.0.1:{port}")
+            flags = (*checkout.flags, *over, "--service-token", TOKEN, "--intent", intent, "--idempotency-key", "k")
+            told = [script("control", *flags) for _ in range(2)]
+        finally:
+            service.terminate()
+            service.wait()
+
+        assert [(each.code, each.document["status"]) for each in told] == [(0, "confirmed")] * 2, told[0].text
+        assert told[0].document["confirm"]["reason"] == reason
+        assert (tmp_path / "calls").read_text().split() == ["cancel" if intent == "cancel" else "approve"]
 
 
 def test_status_of_a_loop_that_nobody_has_looked_at(checkout: Checkout) -> None:

@@ -20,7 +20,7 @@ from opsd.core.intents.verdict import (
 )
 from opsd.model.acts import Scene
 from opsd.model.intent import Evidence, Intent, IntentKind, Watermark
-from opsd.model.lifecycle import Ending
+from opsd.model.lifecycle import Ending, EventMark, Fold
 from opsd.model.observation import ProcessSighting
 from opsd.model.run import Run
 from opsd.model.runtime import Presence
@@ -60,7 +60,7 @@ def _completed(mark: Watermark, run: Run) -> Verdict | None:
     # A run that has asked for approval has ended, as far as its own log goes: what else is said of it comes after that.
     said = fold.last if fold.last is not None and fold.last.name == _COMPLETE else None
     for event in (ended, said):
-        if event is not None and is_beyond(event, mark, fold):
+        if event is not None and _is_since_line(event, mark, fold):
             return confirmed(COMPLETION_OBSERVED, quoted(event))
     summary = on_file(run.artifacts.summary)
     entry = summary.latest if summary is not None else None
@@ -71,14 +71,19 @@ def _completed(mark: Watermark, run: Run) -> Verdict | None:
 
 def _rejected(mark: Watermark, run: Run, scene: Scene) -> Verdict | None:
     approval, fold = on_file(scene.approval), run.fold
-    if fold.taken_up is not None and fold.taken_up.name == _REJECTED and is_beyond(fold.taken_up, mark, fold):
+    if fold.taken_up is not None and fold.taken_up.name == _REJECTED and _is_since_line(fold.taken_up, mark, fold):
         return confirmed(REJECTION_OBSERVED, quoted(fold.taken_up))
     decided = fold.decided
-    if decided is not None and decided.status == WANTED[IntentKind.REJECT] and is_beyond(decided, mark, fold):
+    if decided is not None and decided.status == WANTED[IntentKind.REJECT] and _is_since_line(decided, mark, fold):
         return confirmed(REJECTION_OBSERVED, quoted(decided))
     if approval is None or approval.status != WANTED[IntentKind.REJECT] or mark.approval_status == approval.status:
         return None
     return confirmed(REJECTION_OBSERVED, Evidence("approval.json", "It says rejected, and did not before."))
+
+
+def _is_since_line(event: EventMark, mark: Watermark, fold: Fold) -> bool:
+    """By the line alone, as long as it is the same log: what stands in for the runtime dates its events as it likes."""
+    return event.line > mark.line if fold.epoch == mark.epoch else is_beyond(event, mark, fold)
 
 
 def _is_since(mtime: datetime | None, at: datetime) -> bool:

@@ -112,12 +112,19 @@ class TestWhatProvesIt:
         elif watched is ABSENT and not active and file in (None, an_active_run()):
             pytest.fail(f"the contract calls this cancelled: {verdict.missing}")
 
-    def test_a_completion_proves_an_approval_only_if_it_came_after_it(self) -> None:
+    @pytest.mark.parametrize("dated_s", [AT_S - 1e8, AT_S - 5, AT_S + 1])
+    def test_a_completion_that_is_logged_since_proves_an_approval_whatever_its_date(self, dated_s: float) -> None:
         before = a_scene(approval=a_candidate())
-        old = self.judged(APPROVE, before, before, told=(an_event("loop_complete", AT_S - 5),))
-        new = self.judged(APPROVE, before, a_scene(), told=(an_event("loop_complete", AT_S + 1),))
 
-        assert (old.outcome, new.outcome, new.reason) == (Outcome.NOT_YET, Outcome.CONFIRMED, "completion_observed")
+        verdict = self.judged(APPROVE, before, a_scene(), told=(an_event("loop_complete", dated_s),))
+
+        assert (verdict.outcome, verdict.reason) == (Outcome.CONFIRMED, "completion_observed")
+
+    def test_what_was_logged_before_proves_nothing(self) -> None:
+        complete = replace(a_run_that_asks(), fold=a_fold(*ASKED, an_event("loop_complete", AT_S - 5)))
+        intent = carried_out(asked(APPROVE), complete, a_scene(approval=a_candidate()))
+
+        assert judge(intent, complete, a_scene(), moment(AT_S + 2)).outcome is Outcome.NOT_YET
 
     def test_a_rejection_is_proven_by_what_was_not_rejected_before(self) -> None:
         rejected = a_scene(approval=a_candidate("rejected", iteration=2))
