@@ -367,7 +367,7 @@ class _Daemon:
         lend = partial(
             lent, ca_file=self._loaded.settings.service_ca_file, files=files, offload=reading, clock=self._clock
         )
-        return Outward(lambda: LocalTransport(files, self._processes()), lend)
+        return Outward(lambda: LocalTransport(files, self._processes(), one_shot=True), lend)
 
     def _processes(self) -> Processes:
         return ProcFs() if self._loaded.settings.process_evidence else _NoEvidence()

@@ -13,7 +13,7 @@ from opsd.app.samples import read_controls, read_samples
 from opsd.core import drift, tuning
 from opsd.core.reconcile import Decision, Rules, sample_of, tuned
 from opsd.model.effects import Append, Document, Journal, Replace
-from opsd.model.ids import LoopId, TraceId
+from opsd.model.ids import LoopId, TraceId, loop_id_fault
 from opsd.model.oneshot import DriftRequest, OneShotReply
 from opsd.model.run import Run
 from opsd.model.tuning import ControlWindow, DriftMemory, DriftRow, Gap, Sample, SummarySource, Window
@@ -43,8 +43,8 @@ class Telemetry:
         Where the journals cannot be read nothing follows: advice from half the rows would end drift that goes on.
         """
         row = sample_of(decision)
-        if row is None:
-            return decision
+        if row is None or loop_id_fault(decision.run.ref.loop_id):
+            return decision  # what is only listed has no files of ours
         size, run = rules.drift.summary_window, decision.run
         held = run.window
         before = held.places if held is not None and held.size >= size else self._stored(run, size)

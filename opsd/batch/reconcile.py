@@ -177,7 +177,7 @@ def _pass(
         )
 
     if options.service is None:
-        passed = look(LocalTransport(outside.files, outside.processes))
+        passed = look(LocalTransport(outside.files, outside.processes, one_shot=True))
     else:
         from opsd.batch.services import through_service  # takes longer to load than a local pass does as a whole
 

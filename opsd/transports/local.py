@@ -33,15 +33,25 @@ OUTPUT_EVERY = timedelta(seconds=5)
 
 
 class LocalTransport:
-    """`opsd.ports.Transport` over a disk and a process table. `settle_s`: see `opsd.transports.small`."""
+    """`opsd.ports.Transport` over a disk and a process table. `settle_s`: see `opsd.transports.small`.
+
+    `one_shot`: there is no second look that could show that a log was away for a moment only.
+    """
 
     def __init__(
-        self, files: Files, processes: Processes, *, limits: Limits = STANDARD_LIMITS, settle_s: float = SETTLE_S
+        self,
+        files: Files,
+        processes: Processes,
+        *,
+        limits: Limits = STANDARD_LIMITS,
+        settle_s: float = SETTLE_S,
+        one_shot: bool = False,
     ) -> None:
         self._files = files
         self._processes = processes
         self._limits = limits
         self._settle_s = settle_s
+        self._one_shot = one_shot
         # A checkout's files are held by its loops, and go with the last of them.
         self._checkouts: WeakValueDictionary[str, CheckoutFiles] = WeakValueDictionary()
         self._loops: dict[tuple[str, LoopId], _Loop] = {}
@@ -64,7 +74,7 @@ class LocalTransport:
             checkout = self._checkouts.setdefault(ref.repo_path, CheckoutFiles(ref.repo_path))
             loop = self._loops.setdefault(key, _Loop(ref, checkout, self._limits))
         try:
-            return loop.look(self._files, self._processes, ask, now, self._settle_s)
+            return loop.look(self._files, self._processes, ask, now, self._settle_s, one_shot=self._one_shot)
         except OSError as error:
             return _unreadable(error.filename or loop.folder, error.strerror or str(error), now)
         except Exception as error:  # noqa: BLE001 one loop's surprise must not cost its neighbours their answer
@@ -100,7 +110,9 @@ class _Loop:
         self._output_due: datetime | None = None
         self._log_seen_at: datetime | None = None
 
-    def look(self, files: Files, processes: Processes, ask: Ask, now: datetime, settle_s: float) -> Observation:
+    def look(
+        self, files: Files, processes: Processes, ask: Ask, now: datetime, settle_s: float, *, one_shot: bool
+    ) -> Observation:
         """The log is read last: a run that ends logs so before it puts away its state and its process, so an end seen
         in those is never without its events."""
         folder = files.stat(self.folder)
@@ -112,7 +124,10 @@ class _Loop:
         try:
             batch = self._tail.look(files, self.log, ask.cursor, now, from_start=ask.from_start)
         except FileNotFoundError:
-            return self._without_log(ask, artifacts, process, now, settle_s)
+            rotates = self._log_seen_at is not None and timedelta() <= now - self._log_seen_at < timedelta(
+                seconds=settle_s
+            )
+            return self._without_log(ask, artifacts, process, now, rotates=rotates, one_shot=one_shot)
         except OSError as error:
             return _unreadable(self.log, error.strerror or str(error), now)
         if not self._is_confined_log(files, batch.stream):
@@ -134,17 +149,23 @@ class _Loop:
         )
 
     def _without_log(
-        self, ask: Ask, artifacts: Artifacts, process: ProcessSighting, now: datetime, settle_s: float
+        self,
+        ask: Ask,
+        artifacts: Artifacts,
+        process: ProcessSighting,
+        now: datetime,
+        *,
+        rotates: bool,
+        one_shot: bool,
     ) -> Observation:
         """A run that has just been started may not have logged anything yet, and one that rotates its log is without
-        for a moment; otherwise there is nothing to look at."""
+        for a moment; otherwise there is nothing to look at. A loop with a summary has logged before."""
         named = _names(artifacts.active_run.value, self._ref.loop_id) or (
             artifacts.state.value is not None and artifacts.state.value.current_loop_id == self._ref.loop_id
         )
         read_before = ask.cursor is not None and ask.cursor.event_line_offset > 0
-        seen_at = self._log_seen_at
-        rotates = seen_at is not None and timedelta() <= now - seen_at < timedelta(seconds=settle_s)
-        if not named or (read_before and not rotates):
+        logged = artifacts.summary.presence is not Presence.ABSENT or (one_shot and read_before)
+        if not named or (logged and not rotates):
             problem = f"required artifact missing: {self.log}"
             return Unreachable(now, UnreachableCause.ARTIFACTS_MISSING, "snapshot_unavailable", problem)
         cursor = ask.cursor

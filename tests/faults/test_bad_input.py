@@ -227,8 +227,8 @@ def test_a_log_that_is_not_what_it_should_be_is_named_and_taken_up_again_once_it
     assert (mended["phase"], mended["run"], mended["events"]) == (bad["phase"], bad["run"], bad["events"])
 
 
-def test_a_log_that_is_gone_is_silence_while_its_run_goes_on_and_missing_once_nothing_names_it(bench: Bench) -> None:
-    """A run may have been started a moment ago, and have logged nothing yet; its process is watched all the same."""
+def test_a_log_that_stays_away_is_missing_also_while_its_run_goes_on(bench: Bench) -> None:
+    """A loop with a summary has logged before; that a log is rotated takes a moment only."""
     log = bench.checkout.file("events.jsonl")
     whole = log.read_bytes()
     bad, good = bench.look()
@@ -241,7 +241,7 @@ def test_a_log_that_is_gone_is_silence_while_its_run_goes_on_and_missing_once_no
     gone, _ = bench.look()
 
     assert at_once == bad
-    assert codes(silent) == {"ingest_stale"}
+    assert "artifacts_missing" in codes(silent)
     assert "artifacts_missing" in codes(gone)
     log.write_bytes(whole)
     back, _ = bench.look(CLEAN_LOOK)

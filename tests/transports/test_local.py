@@ -109,18 +109,33 @@ def test_a_log_deleted_under_a_run_keeps_the_position(checkout: Checkout) -> Non
 
 
 def test_a_log_that_stays_away_is_missing_also_under_a_run(checkout: Checkout) -> None:
-    """A rotation takes a moment; who looks for the first time knows of none."""
+    """A loop with a summary has logged before; a rotation takes a moment, and who looks first knows of none."""
     checkout.append(event("loop_start"))
     checkout.runs(pid=20031)
+    checkout.write("run-summary.json", {"version": 1, "entries": []})
     transport = a_transport()
     ask = Ask(checkout.ref, cursor_after(seen(look(transport, checkout))))
     checkout.log.unlink()
 
+    at_once = look(transport, checkout, ask)
     [later] = transport.observe([ask], real_now() + timedelta(seconds=3))
 
+    assert isinstance(at_once, Seen)
     assert unreachable(later).cause is UnreachableCause.ARTIFACTS_MISSING
     assert "required artifact missing" in unreachable(later).problem
-    assert unreachable(look(a_transport(), checkout, ask)).failure_code == "snapshot_unavailable"
+    assert unreachable(look(a_transport(), checkout)).failure_code == "snapshot_unavailable"
+
+
+def test_one_look_alone_takes_a_log_that_was_read_before_for_missing(checkout: Checkout) -> None:
+    checkout.append(event("loop_start"))
+    checkout.runs(pid=20031)
+    ask = Ask(checkout.ref, cursor_after(seen(look(a_transport(), checkout))))
+    checkout.log.unlink()
+
+    [alone] = LocalTransport(Disk(), Table(), one_shot=True).observe([ask], real_now())
+
+    assert unreachable(alone).failure_code == "snapshot_unavailable"
+    assert isinstance(look(a_transport(), checkout, ask), Seen)
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link in a circle"])
