@@ -160,7 +160,8 @@ class Noticing:
 
     def _trigger(self, notices: Iterable[Notice]) -> None:
         names: list[LoopId] = []
-        for repo_path, loop_id in notices:
+        # In one order: that of a set goes by addresses in memory where a notice names no loop.
+        for repo_path, loop_id in sorted(notices, key=lambda each: (each.repo_path, each.loop_id or "")):
             if loop_id is None:
                 names += [member.loop_id for member in self._concerned(repo_path)]
                 continue
