@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from opsd.model.acts import Act, ActProblem, ActResult, LaunchRun, RunCommand, SignalRun, SignalWord
 from opsd.ports import Files
-from opsd.sim import control
+from opsd.sim import control, documents
 from opsd.sim.commandline import Answer, Options, complaint, options_of
 from opsd.sim.faults import Fault, answer_with
-from opsd.sim.steps import Die, Exit, Mark, Step
+from opsd.sim.steps import Delete, Die, Exit, Mark, Step
 from tests.doubles.clock import VirtualClock
 from tests.simulation.checkouts import Checkout
 from tests.simulation.launches import Launch
@@ -50,7 +50,8 @@ class VirtualControls:
 
     Faults are those of `opsd.sim.faults`, as far as they make sense without processes (`hang` and `late-hang` take all
     of the call's time), and two more: `die` and `late-die` kill opsd itself (`Killed`) before and after the act. For a
-    `start`: `fail` lets the run die at once with what it says, `lie` launches nothing, `unavailable` cannot launch.
+    `start`: `fail` lets the run die at once with what it says, `lie` launches nothing, `unavailable` cannot launch. A
+    `cancel` that `survives` clears the files and leaves the process alone.
     """
 
     def __init__(
@@ -116,6 +117,11 @@ class VirtualControls:
 
     def _perform(self, word: str, options: Options, outside: "_Outside", fault: Fault) -> Answer:
         tree, part, partial = outside.checkout.tree, outside.checkout.part, fault.kind == "partial"
+        if fault.kind == "survives":
+            # Started under another name, the process is not recognised. Source: runtime-artifacts 9.
+            tree.perform(Delete(documents.STATE))
+            tree.perform(Delete(documents.ACTIVE_RUN))
+            return Answer(0, "Cancelled loop state.")
         match word:
             case "cancel":
                 return control.cancel(tree, part, outside, partial=partial)

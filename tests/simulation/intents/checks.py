@@ -16,7 +16,7 @@ from opsd.model.intent import NEXT, ControlState, IntentStatus
 from opsd.model.observation import ProcessSighting
 from opsd.sim import documents
 from opsd.sim.tree import read_document
-from tests.simulation.intents.logs import IN_FLIGHT, NEVER_EXECUTED, Logs, Row, moment, observes, steps
+from tests.simulation.intents.logs import IN_FLIGHT, NEVER_EXECUTED, Logs, Row, moment, observes, once, steps
 
 if TYPE_CHECKING:
     from tests.simulation.intents.hands import Execution
@@ -65,8 +65,8 @@ def told_once(logs: Logs) -> None:
             Journal.INVOCATIONS: [(row["id"], row["status"]) for row in first],
         }
         for journal, expected in wanted.items():
-            rows = logs.rows(loop_id, journal)
             # A rotation carries the last row of `intents.jsonl` over.
+            rows = logs.rows(loop_id, journal)
             rows = [row for before, row in zip([None, *rows], rows, strict=False) if row != before]
             found = [(row["intentId"], row.get("status") or row["outcome"]["status"]) for row in rows]
             assert Counter(found) == Counter(expected), f"{journal.value} of {loop_id} has {found}, not {expected}"
@@ -77,7 +77,7 @@ def lives_well_led(logs: Logs) -> None:
     """Each intent went only where an intent may go, and says when."""
     for loop_id in logs.loop_ids:
         last: dict[str, Row] = {}
-        for row in logs.rows(loop_id, Journal.INTENT_LOG):
+        for row in once(logs.rows(loop_id, Journal.INTENT_LOG)):
             before = last.get(row["id"])
             last[row["id"]] = row
             if before is None:
@@ -138,13 +138,13 @@ def _still_shows(world: "World", row: Row) -> bool:
     active_run = read_document(tree, documents.ACTIVE_RUN) or {}
     state = read_document(tree, documents.STATE) or {}
     filed = world.chronicle.candidate_now(loop_id)
+    is_named = bool(active_run.get("loop_id") == loop_id)
     match row["intent"]:
         case "cancel":
-            marked = state.get("active") is True and state.get("current_loop_id") == loop_id
-            return not marked and bool(active_run.get("loop_id") != loop_id)
+            return not is_named and (state.get("active"), state.get("current_loop_id")) != (True, loop_id)
         case "start":
-            return bool(active_run.get("loop_id") != loop_id)
-    return filed is not None and filed.candidate == mark.get("candidate")
+            return not is_named
+    return filed is not None and bool(filed.candidate == mark.get("candidate"))
 
 
 def _happened(world: "World", row: Row, since: datetime, until: datetime) -> bool:

@@ -1,7 +1,6 @@
 """Histories by seed: live through one, and say how to see it again if something in it did not hold."""
 
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 
 from tests.simulation.intents.world import World
@@ -35,11 +34,6 @@ def live(seed: int) -> World:
             )
         ) from error
     return world
-
-
-def counted(first: int, last: int) -> Counter[str]:
-    """What happened how often in the histories of these seeds, both included. Raises Broken."""
-    return sum((live(seed).counts for seed in range(first, last + 1)), start=Counter())
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

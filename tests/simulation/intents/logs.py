@@ -1,5 +1,6 @@
 """What stands in our own files about intents and modes, read as a person would: JSON lines, oldest first."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -38,14 +39,22 @@ class Logs:
 
 
 def steps(rows: Iterable[Row]) -> list[Row]:
-    """The rows by which an intent took another status, of all rows of a loop's log."""
+    """The rows by which an intent took another status, of all rows of a loop's log.
+
+    A rotation may leave rows twice, a whole file of them where a crash broke it off.
+    """
     last: dict[str, str] = {}
     found = []
-    for row in rows:
+    for row in once(rows):
         if last.get(row["id"]) != row["status"]:
             last[row["id"]] = row["status"]
             found.append(row)
     return found
+
+
+def once(rows: Iterable[Row]) -> list[Row]:
+    """Each row where it stands first."""
+    return list({json.dumps(row): row for row in rows}.values())
 
 
 def moment(text: str) -> datetime:

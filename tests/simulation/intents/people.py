@@ -59,8 +59,8 @@ class Asked(msgspec.Struct, frozen=True):
 async def operator(world: "World", name: str, dice: Random) -> None:
     person = _Operator(world, name, dice)
     if name == FIRST:
-        for kind in world.plan.script:
-            await person.ask_for(LoopId(next(iter(world.loops))), kind)
+        for loop_id, kind in world.plan.script:
+            await person.ask_for(LoopId(loop_id), kind)
     for _ in range(PRESSES):
         await world.sleep(dice.uniform(0, world.plan.tempo))
         await person.do_something()
@@ -89,7 +89,7 @@ class _Operator:
             request = self._request(run, kind)
             # Between the look and the click much can happen.
             await self._world.sleep(self._dice.uniform(0, self._world.plan.tempo) if kind is None else 0.0)
-            await self._press(loop_id, request)
+            await self._press(loop_id, request, patiently=kind is not None)
 
     async def _look(self, loop_id: LoopId) -> Run | None:
         """Once opsd answers. None where it does not know the loop."""
@@ -100,11 +100,11 @@ class _Operator:
             await self._world.sleep(0.5)
         return None
 
-    def _request(self, run: Run, kind: IntentKind | None) -> IntentRequest:
+    def _request(self, run: Run, wanted: IntentKind | None) -> IntentRequest:
         dice, projection = self._dice, run.projection
         phase = projection.phase if projection is not None else None
         sensible = _SENSIBLE.get(phase, (IntentKind.START,)) if phase is not None else tuple(IntentKind)
-        kind = kind or dice.choice(sensible if dice.random() < 0.8 else tuple(IntentKind))
+        kind = wanted or dice.choice(sensible if dice.random() < 0.8 else tuple(IntentKind))
         approval = run.artifacts.approval.value
         expect = Fence()
         if dice.random() < 0.6 and projection is not None:
@@ -124,7 +124,7 @@ class _Operator:
             timeout_s=dice.choice((0.5, 2.0, 5.0)),
             confirm=dice.random() < 0.9,
             override_divergence=overriding,
-            clear_stale=kind is IntentKind.START and dice.random() < 0.7,
+            clear_stale=kind is IntentKind.START and (wanted is not None or dice.random() < 0.7),
             pause_for_s=dice.choice((None, 2.0, 600.0)) if kind is IntentKind.PAUSE else None,
             trace_id="trace",
         )
@@ -139,7 +139,7 @@ class _Operator:
                 request = replace(request, intent=other, clear_stale=False, pause_for_s=None)
         return loop_id, request
 
-    async def _press(self, loop_id: LoopId, request: IntentRequest) -> None:
+    async def _press(self, loop_id: LoopId, request: IntentRequest, *, patiently: bool = False) -> None:
         """Until it is answered; with a key, a request whose answer was lost is made again."""
         dice, world = self._dice, self._world
         self._last = loop_id, request
@@ -156,7 +156,7 @@ class _Operator:
             break
         if submitted is not None:
             self._heed(request, submitted)
-            await self._follow(submitted.intent)
+            await self._follow(submitted.intent, patiently)
 
     def _heed(self, request: IntentRequest, submitted: Submitted) -> None:
         world, intent = self._world, submitted.intent
@@ -169,18 +169,25 @@ class _Operator:
                 _check_same(request, intent)
         if intent.status is IntentStatus.REFUSED:
             world.count(f"refused:{code}")
+            if code.endswith("runtime_command_missing"):
+                world.count("command: any missing")
             return
         world.asked.append(Asked(intent, request))
 
-    async def _follow(self, intent: Intent) -> None:
+    async def _follow(self, intent: Intent, patiently: bool) -> None:
         """Wait for its end, and settle by one's word what stays open."""
         dice = self._dice
-        until, wait_s = dice.choice(tuple(WaitFor)), dice.choice((0.0, 0.5, 10.0, 10.0))
+        until, wait_s = dice.choice(tuple(WaitFor)), 10.0 if patiently else dice.choice((0.0, 0.5, 10.0))
         settled = await self._ask(lambda desk: desk.wait(intent.id, until, wait_s))
-        if settled is not None and settled.status is IntentStatus.AMBIGUOUS and dice.random() < 0.6:
+        if settled is not None and settled.status is IntentStatus.AMBIGUOUS and (patiently or dice.random() < 0.6):
             await self._world.sleep(dice.choice((0.0, 0.0, 2.0)))
-            if await self._ask(lambda desk: desk.acknowledge(intent.id, AckRequest("I looked"), self._actor)):
-                self._world.count("acknowledged")
+            async with anyio.create_task_group() as tasks:
+                for _ in range(dice.choice((1, 2))):  # a colleague looks on
+                    tasks.start_soon(self._acknowledge, intent.id)
+
+    async def _acknowledge(self, intent_id: str) -> None:
+        if await self._ask(lambda desk: desk.acknowledge(intent_id, AckRequest("I looked"), self._actor)):
+            self._world.count("acknowledged")
 
     async def _set_mode(self) -> None:
         dice, world = self._dice, self._world
@@ -292,7 +299,7 @@ def _continue(world: "World", checkout: Checkout, dice: Random) -> bool:
     return checkout.release()
 
 
-def _give_its_number_away(world: "World", checkout: Checkout, dice: Random) -> bool:
+def give_its_number_away(world: "World", checkout: Checkout, dice: Random) -> bool:
     """A run that died left its number on file, and another program gets it."""
     active_run = read_document(checkout.tree, documents.ACTIVE_RUN)
     return active_run is not None and not checkout.running and world.kernel.give_away(active_run["pid"])
@@ -311,7 +318,7 @@ def _contradict(world: "World", checkout: Checkout, dice: Random) -> bool:
 
 _DEEDS = (
     _start, _kill, _cancel, decide, decide, _ask_for_another, _ask_for_another, _stop, _continue,
-    _give_its_number_away, _give_its_number_away, _contradict,
+    give_its_number_away, give_its_number_away, _contradict,
 )  # fmt: skip
 
 
@@ -327,9 +334,9 @@ async def saboteur(world: "World", dice: Random) -> None:
         if world.plan.trouble_at_start:
             await world.second_start.wait()
         else:
-            await world.sleep(dice.uniform(0, 3 * world.plan.tempo))
+            await world.sleep(dice.uniform(0, 0.5))
         world.refuse(world.plan.trouble)
-        await world.sleep(dice.choice((1.0, 4.0, 15.0)))
+        await world.sleep(dice.choice((3.0, 8.0, 15.0)))
         world.machine.heal()
     if world.plan.fault == ("any", "missing"):
         repo = dice.choice(world.checkouts).repo

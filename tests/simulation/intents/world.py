@@ -30,7 +30,7 @@ from opsd.store.store import Store
 from opsd.supervisor.desk import Desk
 from opsd.supervisor.supervisor import Supervisor, Threads, Tuning
 from opsd.transports.local import LocalTransport
-from opsd.transports.sweep import Sweep
+from opsd.transports.sweep import STANDARD_PACE, Sweep
 from tests.doubles.clock import VirtualClock
 from tests.doubles.controls import VirtualControls
 from tests.doubles.files import MemoryFiles
@@ -41,7 +41,15 @@ from tests.simulation.intents.disk import Crash, Front
 from tests.simulation.intents.hands import Hands, Ledger
 from tests.simulation.intents.kernel import Kernel
 from tests.simulation.intents.logs import IN_FLIGHT, Logs, Row
-from tests.simulation.intents.people import Asked, ConnectionLost, decide, operator, outsider, saboteur
+from tests.simulation.intents.people import (
+    Asked,
+    ConnectionLost,
+    decide,
+    give_its_number_away,
+    operator,
+    outsider,
+    saboteur,
+)
 from tests.simulation.intents.plan import Trouble, drawn
 from tests.simulation.intents.turns import Dawdling, dawdles, run
 from tests.simulation.launches import Launch
@@ -57,6 +65,9 @@ ROTATING: Mapping[Journal, Retention] = {**RETENTION} | {
     for journal in (Journal.INTENT_LOG, Journal.INTENTS, Journal.CONTROL, Journal.INVOCATIONS)
 }
 CONTROL_TIMEOUT_S = 4.0
+SWEEP_S = 1.0
+ALL_SWEPT_S = STANDARD_PACE.idle_s + 2 * SWEEP_S
+"""After so long without any news, opsd has looked at whatever changed before, at what is idle too."""
 BEATS_MAX = 200_000
 """So many turns no history takes; one that does goes round in circles."""
 R = TypeVar("R")
@@ -73,7 +84,9 @@ class Boot:
         self.ended = anyio.Event()
         self.ready = False
         self.faults: list[str] = []
-        self._callers: set[anyio.CancelScope] = set()
+        self._refusals_before = world.machine.fired.total()
+        # Not a set: they hear of its end in the order in which they came, whatever their addresses in memory are.
+        self._callers: list[anyio.CancelScope] = []
         self._ids = 0
         self._world = world
         clock = world.clock
@@ -104,8 +117,8 @@ class Boot:
             processes=world.kernel,
             controls=hands,
             watch=None,
-            sweep=Sweep(self.front),
-            sweep_interval_s=1.0,
+            sweep=Sweep(self.front, STANDARD_PACE),
+            sweep_interval_s=SWEEP_S,
             threads=Threads(*(thread(name) for name in ("passes", "commits", "looks", "acts"))),
             clock=clock,
             log=_log(self.faults.append),
@@ -122,18 +135,23 @@ class Boot:
     def answers(self) -> bool:
         return self.ready and self.front.alive and not self.ended.is_set()
 
+    @property
+    def was_refused_something(self) -> bool:
+        """Whether the disk has refused it anything so far, be it well by now or not."""
+        return self._world.machine.fired.total() > self._refusals_before
+
     async def ask(self, call: Callable[[Desk], Awaitable[R]]) -> R:
         """As over the socket. Raises ConnectionLost."""
         if not self.answers:
             raise ConnectionLost
         with anyio.CancelScope() as scope:
-            self._callers.add(scope)
+            self._callers.append(scope)
             try:
                 answer = await call(self.desk)
             except Killed:
                 raise ConnectionLost from None
             finally:
-                self._callers.discard(scope)
+                self._callers.remove(scope)
             if self.front.alive:
                 return answer
         raise ConnectionLost
@@ -248,6 +266,7 @@ class World:
         assert self._is_over, "something broke it off"
         for row in self.logs().newest().values():
             self.counts[f"intent: {row['intent']} {row['status']} {row.get('stage', '')}".strip()] += 1
+        self.counts["acts"] += len(self.ledger.executions)
         for loop_id in self.loops:
             if self.machine.own.stat(rotated(self.layout.journal(loop_id, Journal.INTENT_LOG), 1)) is not None:
                 self.counts["rotated"] += 1
@@ -276,9 +295,10 @@ class World:
         return Logs(self.machine.own, self.layout, self.loops, self.retention)
 
     def started(self, boot: Boot) -> None:
+        self.counts["starts"] += 1
         self.modes_told = self.logs().modes()
         self.tell(f"start {boot.number}, to be killed at {boot.crash}")
-        if not self.machine.refuses:
+        if not boot.was_refused_something:
             checks.nothing_lost(self)
             checks.known_as_logged(self.logs(), boot)
             if not self.leaves_leftovers:
@@ -345,7 +365,7 @@ class World:
             self._printed.own = self.machine.own
             self.power_cuts += 1
         self.count(f"ended by {how}")
-        if self.dice.random() < 0.8:
+        if self.dice.random() < 0.2:
             self.machine.heal()
         await self.sleep(self.dice.choice((0.1, 1.0, 5.0)))
 
@@ -362,6 +382,7 @@ class World:
             in_motion.cancel()
             self._still = True
             await self._set_modes_anew(boot)
+            await self.sleep(ALL_SWEPT_S)
             await self.settled(boot)
             checks.at_rest(self, boot)
             shown = checks.shown(self, boot)
@@ -454,13 +475,16 @@ def _bring_about(world: World, checkout: Checkout, situation: str) -> None:
             checkout.start()
             world.play(world.dice.uniform(5, 100))
             checkout.hold(float("inf"))
-        case "killed":
+        case "killed" | "replaced":
             checkout.start()
             world.play(world.dice.uniform(5, 100))
             checkout.end("kill")
+            if situation == "replaced":
+                world.play(5.0)
+                give_its_number_away(world, checkout, world.dice)
         case "just killed":
             checkout.start()
-            world.play(3.2)
+            world.play(3.12)
             checkout.end("kill")
         case "role-error" | "rate-limited":
             checkout.scenarios = (situation,)
@@ -474,10 +498,12 @@ def _bring_about_pair(world: World, checkout: Checkout, situation: str) -> None:
     _run_to_its_end(world, checkout)
     if situation != "idle":
         which, _, what = situation.partition(" ")
+        if what == "starting":
+            _bring_about_pair(world, checkout, "second killed")
         loop_id = checkout.loop_ids[which == "second"]
         checkout.scenarios = ("approval" if what == "awaiting" else "silent-stall",)
         checkout.start(Launch("by hand", loop_id))
-        world.play(world.dice.uniform(5, 100))
+        world.play(0.5 if what == "starting" else world.dice.uniform(5, 100))
         if what == "awaiting":
             _run_to_its_end(world, checkout)
         elif what == "killed":
