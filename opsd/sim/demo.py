@@ -187,7 +187,7 @@ def _outage(fleet: Fleet, sprite: Sprite, watched: Watched) -> Sequence[_Deed]:
     loop, code = sprite.loop_id, "transport_unreachable"
 
     def is_whole() -> bool:
-        return ask(fleet, "status", loop)["eventCount"] == sprite.events()
+        return ask(fleet, "status", loop)["cursor"]["eventLineOffset"] == sprite.events()
 
     return (
         _Deed(

@@ -30,9 +30,9 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Controlled]:
-    (tmp_path / "held").mkdir()
-    loop = Controlled(tmp_path / "held")
+def held(short_path: Path) -> Iterator[Controlled]:
+    (short_path / "held").mkdir()
+    loop = Controlled(short_path / "held")
     with OpsdProcess(loop.folder):
         yield loop
 
@@ -94,10 +94,10 @@ def test_a_service_is_asked_by_the_daemon_with_the_callers_token(held: Controlle
     assert b"sesame-1" not in b"".join(path.read_bytes() for path in held.folder.rglob("*") if path.is_file())
 
 
-def test_manager_and_sprite_in_one_directory(tmp_path: Path) -> None:
+def test_manager_and_sprite_in_one_directory(short_path: Path) -> None:
     """The service holds the home, the command is handed to it, and it asks itself: two rows, one execution."""
-    (tmp_path / "both").mkdir()
-    loop = Controlled(tmp_path / "both")
+    (short_path / "both").mkdir()
+    loop = Controlled(short_path / "both")
     with SpriteProcess(loop.folder) as service:
         base_url = f"http://127.0.0.1:{service.port}"
         way = ("--transport", "sprite_service", "--service-base-url", base_url, "--service-token", "sesame-5f2b9c")

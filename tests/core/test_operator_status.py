@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opsd.app.operator_status import files_of
@@ -346,7 +346,7 @@ def odd_sources(draw: st.DrawFn) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(odd_sources(), st.sampled_from((None, DAEMON, COMMAND)))
 def test_whatever_the_files_say_there_is_a_status_of_the_contract_s_form(
     sources: dict[str, Any], held_by: HeldBy | None

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,11 @@ def _with_closed_pipe(live: Live) -> int:
 
 def _is_connected(pid: int) -> bool:
     folder = f"/proc/{pid}/fd"
-    return any(os.readlink(f"{folder}/{name}").startswith("socket:") for name in os.listdir(folder))
+    for name in os.listdir(folder):
+        with suppress(FileNotFoundError):  # it may be closed in this very moment
+            if os.readlink(f"{folder}/{name}").startswith("socket:"):
+                return True
+    return False
 
 
 async def test_who_follows_through_restarts_misses_nothing_and_hears_nothing_twice(live: Live) -> None:
