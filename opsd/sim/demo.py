@@ -187,7 +187,8 @@ def _outage(fleet: Fleet, sprite: Sprite, watched: Watched) -> Sequence[_Deed]:
     loop, code = sprite.loop_id, "transport_unreachable"
 
     def is_whole() -> bool:
-        return ask(fleet, "status", loop)["cursor"]["eventLineOffset"] == sprite.events()
+        cursor = ask(fleet, "status", loop)["cursor"]
+        return isinstance(cursor, dict) and cursor["eventLineOffset"] == sprite.events()
 
     return (
         _Deed(
