@@ -43,7 +43,7 @@ from opsd.batch.command import (
 )
 from opsd.batch.home import HeldByDaemon, LostTurn, Turn, cannot_honour, forwarded
 from opsd.batch.whereabouts import checkout_of
-from opsd.controls.host import COMMAND_NAME, HostControls
+from opsd.controls.host import HostControls
 from opsd.core.intents.rows import AMBIGUOUS_EXIT, exit_code, intent_row
 from opsd.core.reconcile import Rules
 from opsd.model.acts import Act, ActResult
@@ -198,7 +198,7 @@ class _Named:
         return self._host.carry_out(act)
 
     def command(self, repo_path: str) -> str | None:
-        return self._named or self._host.command(repo_path) or COMMAND_NAME
+        return self._named or self._host.command(repo_path)
 
 
 def _controls(outside: Outside) -> _Named:

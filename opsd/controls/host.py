@@ -9,10 +9,8 @@ from opsd.controls import command
 from opsd.controls.launch import launch_in_session, launch_under_systemd
 from opsd.controls.signals import signal_run
 from opsd.environ import for_others
-from opsd.model.acts import Act, ActResult, LaunchRun, RunCommand, SignalRun
+from opsd.model.acts import RUNTIME_COMMAND, Act, ActResult, LaunchRun, RunCommand, SignalRun
 from opsd.processes import ProcFs
-
-COMMAND_NAME = "superloop.sh"
 
 Launcher = Literal["auto", "session", "systemd"]
 
@@ -50,10 +48,10 @@ class HostControls:
         """The setting, else `superloop.sh` in the checkout, else on the PATH; None where that cannot be executed."""
         if self._superloop_bin is not None:
             return self._superloop_bin if _is_executable(self._superloop_bin) else None
-        beside = os.path.join(repo_path, COMMAND_NAME)
+        beside = os.path.join(repo_path, RUNTIME_COMMAND)
         if _is_executable(beside):
             return beside
-        found = shutil.which(COMMAND_NAME, path=self._variables.get("PATH", os.defpath))
+        found = shutil.which(RUNTIME_COMMAND, path=self._variables.get("PATH", os.defpath))
         return None if found is None else os.path.abspath(found)
 
 

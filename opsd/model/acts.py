@@ -6,11 +6,15 @@ is ever given to a shell. Source: control-and-service 2.2, runtime-artifacts 7.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from opsd.model.observation import Artifact, ProcessSighting
 from opsd.model.runtime import ActiveRun, Approval, Heartbeat, RuntimeState
+
+RUNTIME_COMMAND: Final = "superloop.sh"
+"""What the runtime's command is called, wherever it lies."""
 
 
 class ActProblem(StrEnum):

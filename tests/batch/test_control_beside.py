@@ -62,6 +62,18 @@ def test_it_is_what_it_is_without_one(held: Controlled, tmp_path: Path) -> None:
     assert held.intents[0]["idempotencyKey"].startswith("cancel-")
 
 
+def test_a_command_that_is_not_there_has_failed(held: Controlled, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    alone = Controlled(tmp_path / "alone")
+    held.command.unlink()
+    alone.command.unlink()
+
+    there, here = held.control("approve"), alone.control("approve")
+
+    assert (there.code, there.document["exitCode"]) == (here.code, here.document["exitCode"]) == (1, 127)
+    assert plain(there.document) == plain(here.document)
+
+
 def test_a_key_and_a_neighbour_and_an_unknown_loop(held: Controlled) -> None:
     first = held.control("approve", "--idempotency-key", "k-1")
     assert held.control("approve", "--idempotency-key", "k-1") == first

@@ -9,7 +9,7 @@ from datetime import datetime
 from opsd.core.clues import on_file
 from opsd.core.instants import parse
 from opsd.core.intents.scenery import Files, is_left_over, is_marked_active
-from opsd.model.acts import Act, LaunchRun, RunCommand, Scene, SignalRun, SignalWord
+from opsd.model.acts import RUNTIME_COMMAND, Act, LaunchRun, RunCommand, Scene, SignalRun, SignalWord
 from opsd.model.intent import Intent, IntentKind, Watermark
 from opsd.model.observation import ProcessSighting
 from opsd.model.run import Run
@@ -51,7 +51,7 @@ def acts_for(intent: Intent, scene: Scene, *, repo: str, log: str, timeout_s: fl
     """
 
     def command(*words_: str) -> RunCommand:
-        return RunCommand((_command(scene), *words_), cwd=repo, timeout_s=timeout_s)
+        return RunCommand((_command(intent, scene), *words_), cwd=repo, timeout_s=timeout_s)
 
     match intent.intent:
         case IntentKind.CANCEL:
@@ -65,7 +65,7 @@ def acts_for(intent: Intent, scene: Scene, *, repo: str, log: str, timeout_s: fl
             by = ("--by", intent.requested_by)
             return (command("approve", "--repo", repo, "--loop", intent.loop_id, *by, *rejecting, *noting),)
         case IntentKind.START:
-            argv = (_command(scene), "run", "--repo", repo, "--loop", intent.loop_id)
+            argv = (_command(intent, scene), "run", "--repo", repo, "--loop", intent.loop_id)
             launch = LaunchRun(argv, repo=repo, loop_id=intent.loop_id, launch_id=intent.id, log=log)
             if intent.options.clear_stale and is_left_over(scene):
                 return command("cancel", "--repo", repo), launch
@@ -86,10 +86,13 @@ def words(act: Act) -> str:
             return f"signal {act.word.upper()} to {whom}"
 
 
-def _command(scene: Scene) -> str:
-    if scene.command is None:
-        raise ValueError("there is no runtime command to run: the gate should have refused the intent")
-    return scene.command
+def _command(intent: Intent, scene: Scene) -> str:
+    """To the contract's callers a command that is not there is one that failed, with a shell's exit code for it."""
+    if scene.command is not None:
+        return scene.command
+    if intent.options.as_contract:
+        return RUNTIME_COMMAND
+    raise ValueError("there is no runtime command to run: the gate should have refused the intent")
 
 
 def _signal(scene: Scene, word: SignalWord) -> SignalRun:

@@ -63,6 +63,14 @@ class TestArgv:
 
         assert acts(an_intent(kind, note=note), a_scene(approval=a_candidate())) == (RunCommand(argv, REPO, 60),)
 
+    def test_to_the_contracts_callers_a_missing_command_is_one_that_fails(self) -> None:
+        intent = an_intent(IntentKind.CANCEL, options=options(as_contract=True))
+
+        (act,) = acts(intent, replace(at_work(), command=None))
+
+        assert isinstance(act, RunCommand)
+        assert act.argv == ("superloop.sh", "cancel", "--repo", REPO)
+
     def test_a_start_is_launched(self) -> None:
         assert acts(an_intent(IntentKind.START), a_scene()) == (LAUNCHING,)
 
