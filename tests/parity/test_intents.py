@@ -93,9 +93,12 @@ def told() -> Iterator[dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any
 def test_an_intent_comes_to_the_same_wherever_its_loop_is(
     told: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]], asked: tuple[str, str]
 ) -> None:
-    here, away = told[asked]
+    here, away = (dict(_leaves(one, "")) for one in told[asked])
+    if asked[1] == "start":  # a run goes on at once: how far it had come when it was seen to have begun is chance
+        for one in (here, away):
+            assert one.pop("confirmation.observedLastEvent") in ("loop_start", "iteration_start", "role_start")
 
-    assert dict(_leaves(away, "")) == dict(_leaves(here, ""))
+    assert away == here
 
 
 _COMMANDS = {"reject": "approve", "start": "run"}
