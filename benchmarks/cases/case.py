@@ -1,5 +1,6 @@
 """What every benchmark is given, and what it gives back."""
 
+import time
 from typing import NamedTuple
 
 from benchmarks.figures import Figure
@@ -24,3 +25,8 @@ class Outcome(NamedTuple):
     figures: tuple[Figure, ...]
     details: dict[str, float | None]
     profile: str = ""
+
+
+def sleep_until(due_s: float) -> None:
+    """Until `due_s` on the monotonic clock: a measurement lasts as long as it is planned to, whatever happens."""
+    time.sleep(max(0.0, due_s - time.monotonic()))

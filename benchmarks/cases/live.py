@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from benchmarks.arrivals import latencies_ms, sightings_of
-from benchmarks.cases.case import Outcome, Plan
+from benchmarks.cases.case import Outcome, Plan, sleep_until
 from benchmarks.child import Child, found
 from benchmarks.daemon import Daemon
 from benchmarks.figures import Figure, figure, percentile
@@ -114,16 +114,16 @@ def _load(fleet: Fleet, folder: str, rate: float, seconds: float, profile_file: 
         runtime.say(str(int(begin_s * 1e9)))
         watched = _Span(begin_s + WARM_UP_S, begin_s + WARM_UP_S + seconds)
         asked = _Span(watched.end_s, watched.end_s + seconds)
-        _sleep_until(watched.begin_s)
+        sleep_until(watched.begin_s)
         daemon.profile_from_now()
         with _measured(daemon, others) as use:
-            _sleep_until(watched.end_s)
+            sleep_until(watched.end_s)
         prober.say("begin")
         with _measured(daemon, others) as asked_use:
             loaded_ms = _cold_starts(daemon.socket, asked)
-            _sleep_until(asked.end_s)
+            sleep_until(asked.end_s)
         runtime.hear("done", within_s=seconds + 60)
-        _sleep_until(time.monotonic() + GRACE_S)
+        sleep_until(time.monotonic() + GRACE_S)
         for child in (watcher, observer, prober):
             child.stop()
 
@@ -168,7 +168,7 @@ def _cold_starts(socket: str, span: _Span) -> list[float]:
     """Milliseconds of whole `opsctl status` processes, spread over the span."""
     took_ms = []
     for number in range(COLD_STARTS):
-        _sleep_until(span.begin_s + number * (span.end_s - span.begin_s) / COLD_STARTS)
+        sleep_until(span.begin_s + number * (span.end_s - span.begin_s) / COLD_STARTS)
         took_ms.append(_opsctl_status_ms(socket))
     return took_ms
 
@@ -182,10 +182,6 @@ def _opsctl_status_ms(socket: str) -> float:
     if not done.stdout.startswith(b"{"):
         raise RuntimeError(f"opsctl status answered {done.returncode}: {done.stderr.decode()}")
     return took_ms
-
-
-def _sleep_until(due_s: float) -> None:
-    time.sleep(max(0.0, due_s - time.monotonic()))
 
 
 def _figures(loops: int, rate: float, heard: _Heard) -> Sequence[Figure]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.arrivals import latencies_ms, sightings_of
-from benchmarks.cases.case import Outcome, Plan
+from benchmarks.cases.case import Outcome, Plan, sleep_until
 from benchmarks.child import Child, found
 from benchmarks.daemon import Daemon
 from benchmarks.figures import Figure, figure, percentile
@@ -48,17 +48,17 @@ def measure(plan: Plan) -> Outcome:
                 watcher.hear("ready", within_s=30)
                 begin_s = time.monotonic() + 0.5
                 runtime.say(str(int(begin_s * 1e9)))
-                _sleep_until(begin_s + WARM_UP_S)
+                sleep_until(begin_s + WARM_UP_S)
                 daemon.profile_from_now()
                 measured_s, passes = time.monotonic(), daemon.metric("opsd_passes_total")
                 before_s, serving_s = cpu_s(daemon.pid), sum(cpu_s(child.pid) for child in serving)
-                _sleep_until(begin_s + WARM_UP_S + seconds)
+                sleep_until(begin_s + WARM_UP_S + seconds)
                 took_s = time.monotonic() - measured_s
                 percent = 100 * (cpu_s(daemon.pid) - before_s) / took_s
                 serving_percent = 100 * (sum(cpu_s(child.pid) for child in serving) - serving_s) / took_s
                 passes = daemon.metric("opsd_passes_total") - passes
                 runtime.hear("done", within_s=seconds + 60)
-                _sleep_until(time.monotonic() + GRACE_S)
+                sleep_until(time.monotonic() + GRACE_S)
                 used = memory(daemon.pid)
                 watcher.stop()
 
@@ -90,7 +90,3 @@ def _figures(
         figure("g", "memory of the daemon, at most", peak_mb, "MB"),
         figure("g", f"first start → full picture of {loops:,} services", full_s, "s"),
     )
-
-
-def _sleep_until(due_s: float) -> None:
-    time.sleep(max(0.0, due_s - time.monotonic()))

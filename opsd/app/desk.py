@@ -51,7 +51,7 @@ class CannotSwitch(DeskError):  # noqa: N818
         self.problem = problem
 
 
-class UnknownProfile(DeskError):  # noqa: N818
+class UnknownProfile(DeskError):  # noqa: N818  it says what the profile is
     """`problem` names those that there are."""
 
     def __init__(self, problem: str) -> None:
@@ -59,7 +59,7 @@ class UnknownProfile(DeskError):  # noqa: N818
         self.problem = problem
 
 
-class UnusableProfile(DeskError):  # noqa: N818
+class UnusableProfile(DeskError):  # noqa: N818  it says what the profile is
     """`problem` names the values."""
 
     def __init__(self, problem: str) -> None:

@@ -80,7 +80,7 @@ def _run(module: ModuleType, name: str, given: Sequence[str]) -> int:
     from opsd.disk import Disk
     from opsd.processes import ProcFs
 
-    parser = Parser(name, module.__doc__ or "")
+    parser = Parser(name, _for_people(module.__doc__ or ""))
     module.add_arguments(parser)
     try:
         outcome = module.run(parser.parse_args(given), Outside(environ.variables(), Disk(), ProcFs(), now, monotonic))
@@ -89,6 +89,11 @@ def _run(module: ModuleType, name: str, given: Sequence[str]) -> int:
         return error.exit_code
     sys.stdout.buffer.write(outcome.stdout)
     return int(outcome.exit_code)
+
+
+def _for_people(text: str) -> str:
+    """A module's own words without the sections of the contract that they go back to."""
+    return "\n".join([line.partition("Source: ")[0].rstrip() for line in text.splitlines()])
 
 
 def _help(given: Sequence[str]) -> int:

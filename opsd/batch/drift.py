@@ -1,7 +1,7 @@
 """Evaluate once whether advice for another threshold profile has lasted long enough to act on it.
 
-Writes the loop's drift state and a row of its history. Advice only: no profile is changed. Source: status-and-tuning
-3.1.
+Writes the loop's drift state and a row of its history. Advice only: no profile is changed.
+Source: status-and-tuning 3.1.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from opsd.batch.__main__ import COMMANDS
 from opsd.clock import SystemClock
 from opsd.store.holder import Holder
 from opsd.store.lock import HomeLock
@@ -349,6 +350,17 @@ class TestBadInput:
 
         assert (done.code, done.out) == (1, "")
         assert "reconcile" in done.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_for_people(command: str) -> None:
+    """Which section of the contract a command goes back to is for those who read its code."""
+    done = run(command, "--help")
+
+    assert (done.code, done.err) == (0, "")
+    assert f"usage: ops-manager {command}" in done.out
+    assert "Source" not in done.out
+    assert "status-and-tuning" not in done.out
 
 
 class TestFilesElsewhere:
