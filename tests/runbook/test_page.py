@@ -1,8 +1,8 @@
 """Every block of the page of one-shot commands does what the page says, as `bash -eu` runs it.
 
-Sections are run from their first block to their last, each in a repository of its own: all of them from the checkout,
-and all of them beside a daemon that holds the repository; some from another folder, through a link, and without any
-environment. Nothing but a document may be printed where a command succeeds.
+Sections are run from their first block to their last, each in a repository of its own, and each in every way: from the
+checkout, from another folder, through a link, without any environment, and beside a daemon that holds the repository.
+Nothing but a document may be printed where a command succeeds.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.doubles.process import OpsdProcess, wait_until
 from tests.runbook.page import sections
 from tests.runbook.site import Cell, Site, beating, contradictory, managed, played
 
-ALL = (Cell.CHECKOUT, Cell.DAEMON)
+ALL = tuple(Cell)
 DONE = {"status": "confirmed", "confirm": {"confirmed": True, "reason": "inactive_not_running"}}
 
 
@@ -113,6 +113,7 @@ SECTIONS: Mapping[str, Section] = {
     "How to call them": Section(
         _running,
         (Step(RUNNING), Step("running"), Step("healthy")),
+        (Cell.CHECKOUT, Cell.DAEMON),  # its blocks are themselves about other folders, links and an installation
     ),
     "Look at a loop once": Section(
         _running,
@@ -123,7 +124,6 @@ SECTIONS: Mapping[str, Section] = {
             Step({"state": "running", "overall": "healthy", "why": []}),
             Step(re.compile(r'nightly-17\n\{[^}]*"status": "success"[^}]*\}')),
         ),
-        tuple(Cell),
     ),
     "The files contradict each other": Section(
         contradictory,
@@ -133,7 +133,6 @@ SECTIONS: Mapping[str, Section] = {
             Step(re.compile(r"1\t\S+\tloop_start\t-\n2\t.*\n3\t\S+\tapproval_requested\t-")),
             Step(re.compile(r'(.|\n)*"currentState": "awaiting_approval"(.|\n)*"divergence_detected"(.|\n)*')),
         ),
-        (*ALL, Cell.BARE),
     ),
     "Repeat an intent safely": Section(
         _running,
@@ -142,7 +141,6 @@ SECTIONS: Mapping[str, Section] = {
             Step(ROW, after=_once("cancel")),
             Step({"intent": "cancel", "status": "confirmed", "requestedBy": "riya"}),
         ),
-        (*ALL, Cell.ELSEWHERE),
     ),
     "Nothing proves what an intent did": Section(
         _unbelieved,
@@ -156,7 +154,6 @@ SECTIONS: Mapping[str, Section] = {
     "Approve and reject": Section(
         _awaiting,
         (Step({"status": "confirmed", "confirm": {"reason": "decision_recorded"}}, after=_once("approve")),),
-        (*ALL, Cell.LINKED),
     ),
     "Reject in a job": Section(
         _awaiting,
@@ -217,7 +214,6 @@ SECTIONS: Mapping[str, Section] = {
             Step({"status": "drift_active", "mismatchStreak": 1, "action": "review_threshold_profile"}),
             Step({"tuning": {"confidence": "low"}}),
         ),
-        (*ALL, Cell.BARE),
     ),
     "Beside a daemon": Section(
         _running,
